@@ -1,0 +1,53 @@
+"""What a data set is on disk: plain `.npy` files, so that every process maps the same pages and nothing is unpickled.
+
+    dataset.json                      names, dtypes, shapes and row counts of every split
+    <split>/inputs/<name>.npy         (rows, ...) any dtype but object
+    <split>/labels.npy                (rows,) or (rows, k)
+    <split>/slices/<name>.npy         (rows,) strings or integers: the group of each row
+
+Splits are `train`, `validation`, `calibration` and `test`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.foundations.record import Record
+
+SPLITS = ("train", "validation", "calibration", "test")
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Split(Record):
+    """One split, memory-mapped on access.
+
+    Attributes:
+        folder: absolute path of the split's folder.
+        inputs: names of the inputs, in the user's order.
+        rows: number of rows.
+        slices: names of the slice columns.
+    """
+
+    folder: str
+    inputs: tuple[str, ...]
+    rows: int
+    slices: tuple[str, ...] = ()
+
+    def input_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Name -> read-only memory map, (rows, ...)."""
+        return {name: _map(Path(self.folder) / "inputs" / f"{name}.npy") for name in self.inputs}
+
+    def labels(self) -> np.ndarray[Any, Any]:
+        """(rows,) or (rows, k), read-only memory map."""
+        return _map(Path(self.folder) / "labels.npy")
+
+    def slice_columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Name -> (rows,) group of each row."""
+        return {name: _map(Path(self.folder) / "slices" / f"{name}.npy") for name in self.slices}
+
+
+def _map(path: Path) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

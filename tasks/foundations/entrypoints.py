@@ -1,0 +1,136 @@
+"""User code named in the YAML as `file.py:function`.
+
+`check` must find it without running it, so presence is established by parsing; only workers import it. The digest of
+every module that it imports from the config's folder is part of the keys of what follows from it.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.foundations.errors import InputError
+
+
+def split(entrypoint: str) -> tuple[str, str]:
+    """`digits.py:build` -> (`digits.py`, `build`).
+
+    Raises:
+        InputError: not of the form `file.py:function`.
+    """
+    file, colon, function = entrypoint.partition(":")
+    if not colon or not file.endswith(".py") or not function.isidentifier():
+        raise InputError(f"{entrypoint!r} is not an entrypoint. Expected file.py:function, e.g. digits.py:build.")
+    return file, function
+
+
+def check(entrypoint: str, folder: Path) -> None:
+    """Find the function by parsing the file, never by running it.
+
+    Raises:
+        InputError: no such file, the file does not parse, or it defines no such name at its top level.
+    """
+    file, function = split(entrypoint)
+    path = folder / file
+    if not path.is_file():
+        raise InputError(f"{entrypoint}: there is no file {path}. Paths are relative to the config's folder.")
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{entrypoint}: {path} is not valid Python: {error}.") from error
+    names = sorted(set(_top_level_names(tree)))
+    if function not in names:
+        found = ", ".join(names) or "nothing"
+        raise InputError(f"{entrypoint}: {path} defines no {function!r} at its top level. It defines: {found}.")
+
+
+def load(entrypoint: str, folder: Path) -> Callable[..., Any]:
+    """Import the file and return the function. The folder is put on `sys.path` so that the file's siblings import.
+
+    Raises:
+        InputError: the file raises while it is imported, or has no such callable.
+    """
+    check(entrypoint, folder)
+    file, function = split(entrypoint)
+    path = (folder / file).resolve()
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    name = ".".join(Path(file).with_suffix("").parts)
+    module = sys.modules.get(name)
+    if module is None or Path(getattr(module, "__file__", None) or "").resolve() != path:
+        module = _import(name, path, entrypoint)
+    target = getattr(module, function, None)
+    if not callable(target):
+        raise InputError(f"{entrypoint}: {function!r} is not callable but {type(target).__name__}.")
+    return target  # type: ignore[no-any-return]
+
+
+def call(entrypoint: str, folder: Path, *args: Any) -> Any:
+    """Load and call; an exception of the user's code becomes one sentence with its own place in the user's file.
+
+    Raises:
+        InputError: the user's code raised.
+    """
+    function = load(entrypoint, folder)
+    try:
+        return function(*args)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{_place(error, folder)}.") from error
+
+
+def sources_digest(folder: Path) -> str:
+    """sha256 over every module of this process that was imported from `folder`, by relative path and content."""
+    root = folder.resolve()
+    files = {
+        Path(file).resolve()
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) and file.endswith(".py")
+    }
+    digest = hashlib.sha256()
+    for file in sorted(path for path in files if path.is_relative_to(root) and "site-packages" not in path.parts):
+        digest.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _import(name: str, path: Path, entrypoint: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py path always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(
+            f"{entrypoint}: importing {path.name} raised {type(error).__name__}: {error}{_place(error, path.parent)}."
+        ) from error
+    return module
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """The innermost line of the user's own code, ` (digits.py, line 12)`, or nothing."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_absolute() and file.resolve().is_relative_to(folder.resolve()):
+            place = f" ({file.name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+def _top_level_names(tree: ast.Module) -> list[str]:
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names.extend(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names.extend(alias.asname or alias.name for alias in node.names)
+    return names

@@ -1,0 +1,215 @@
+"""The content-addressed store: where every step puts its folder, whole or not at all.
+
+    objects/<2 hex>/<digest>/        the files
+    objects/<2 hex>/<digest>.json    sha256 and size of each file, written last: without it the artifact does not exist
+    actions/<key>.json               what a step once produced, see `action.py`
+    scratch/<pid>-<random>/          folders being written; those of dead processes are swept
+
+Any fsspec URL works; a local folder is published by rename, an object store by uploading the manifest last.
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.foundations.errors import DigestMismatch, SlipwayError
+from tasks.store.artifact import Artifact
+from tasks.store.digest import digest_entries, digest_file, list_files
+
+
+class Store:
+    """A store at `url`; artifacts of a remote store are fetched into `cache` and verified there.
+
+    Args:
+        url: local path or fsspec URL (`s3://bucket/prefix`, `memory://x`).
+        cache: local folder for scratch and fetched artifacts.
+    """
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self.url = url.rstrip("/")
+        self.local = Path(url.removeprefix("file://")) if "://" not in url or url.startswith("file://") else None
+        self.cache = self.local or cache
+        self._verified: set[str] = set()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new empty folder on the store's own file system; removed at the end whatever happens."""
+        parent = self.cache / "scratch"
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(
+        self, folder: Path, format: str, made_by: dict[str, Any], result: dict[str, Any] | None = None
+    ) -> Artifact:
+        """Publish a scratch folder whole; publishing the same content twice is a no-op.
+
+        Raises:
+            SlipwayError: the disk is full or not writable; nothing half-written is left behind.
+        """
+        files = list_files(folder)
+        entries = {name: {"sha256": digest_file(path), "size": path.stat().st_size} for name, path in files.items()}
+        digest = digest_entries({name: str(entry["sha256"]) for name, entry in entries.items()})
+        with _full_disk_said(self.url):
+            if not self._exists(digest):
+                self._put(folder, files, digest)
+                self._write(f"{self._object(digest)}.json", json.dumps({"format": format, "files": entries}))
+        self._verified.add(digest)
+        return Artifact(
+            uri=f"{self.url}/{self._object(digest)}",
+            format=format,
+            digest=digest,
+            size_bytes=sum(int(entry["size"]) for entry in entries.values()),
+            made_by=made_by,
+            result=result or {},
+        )
+
+    def path(self, digest: str) -> Path:
+        """Local folder of an artifact, every byte verified once a process.
+
+        Raises:
+            DigestMismatch: missing, or its content is not what the digest says.
+        """
+        if self.local is None:
+            self._fetch(digest)
+        folder = self.cache / self._object(digest)
+        if digest not in self._verified:
+            self._verify(digest, folder)
+            self._verified.add(digest)
+        return folder
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a small file of the store (an action), None if there is none."""
+        try:
+            if self.local is not None:
+                return (self.local / name).read_bytes()
+            content: bytes = self._filesystem().cat_file(f"{self.url}/{name}")
+            return content
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: str) -> None:
+        """Write a small file of the store so that readers see the old or the new content, never a part."""
+        with _full_disk_said(self.url):
+            self._write(name, content)
+
+    def sweep_scratch(self) -> None:
+        """Remove scratch folders whose process is gone."""
+        for folder in (self.cache / "scratch").glob("*-*"):
+            pid = folder.name.partition("-")[0]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def retain(self, digests: set[str]) -> int:
+        """Remove every local artifact and action but those named; returns the bytes freed."""
+        freed = 0
+        for manifest in (self.cache / "objects").glob("*/*.json"):
+            digest = manifest.stem
+            if digest in digests:
+                continue
+            freed += sum(int(entry["size"]) for entry in json.loads(manifest.read_text())["files"].values())
+            manifest.unlink()
+            shutil.rmtree(manifest.with_suffix(""), ignore_errors=True)
+        for action in (self.cache / "actions").glob("*.json"):
+            if json.loads(action.read_text())["digest"] not in digests:
+                action.unlink()
+        return freed
+
+    def _exists(self, digest: str) -> bool:
+        return self.read(f"{self._object(digest)}.json") is not None
+
+    def _put(self, folder: Path, files: dict[str, Path], digest: str) -> None:
+        if self.local is None:
+            system = self._filesystem()
+            for name, path in files.items():
+                system.put_file(str(path), f"{self.url}/{self._object(digest)}/{name}")
+            return
+        target = self.local / self._object(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path in files.values():
+            sync(path)
+        if target.exists():  # left by a process that died between the rename and the manifest
+            shutil.rmtree(target)
+        folder.rename(target)
+        sync(target.parent)
+
+    def _write(self, name: str, content: str) -> None:
+        if self.local is None:
+            self._filesystem().pipe_file(f"{self.url}/{name}", content.encode())
+            return
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(prefix=".", dir=target.parent)
+        try:
+            with os.fdopen(handle, "w") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(aside).replace(target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(aside).unlink()
+            raise
+
+    def _fetch(self, digest: str) -> None:
+        target = self.cache / self._object(digest)
+        content = self.read(f"{self._object(digest)}.json")
+        if target.exists() or content is None:
+            return
+        system = self._filesystem()
+        with self.scratch() as folder, _full_disk_said(str(self.cache)):
+            for name in json.loads(content)["files"]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(f"{self.url}/{self._object(digest)}/{name}", str(folder / name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+
+    def _verify(self, digest: str, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DigestMismatch(f"Artifact {digest} is not in the store {self.url}. Run the release again.")
+        found = digest_entries({name: digest_file(path) for name, path in list_files(folder).items()})
+        if found != digest:
+            raise DigestMismatch(
+                f"The files in {folder} have digest {found}, expected {digest}. Somebody or something changed them; "
+                "they are not used. Remove the folder and run the release again."
+            )
+
+    def _filesystem(self) -> Any:
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.url)[0]
+
+    @staticmethod
+    def _object(digest: str) -> str:
+        return f"objects/{digest[:2]}/{digest}"
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder, so that a rename that follows never shows less than the whole."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _full_disk_said(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise SlipwayError(
+                f"No space left while writing to {place} ({error.strerror}). Nothing was published. Free some space "
+                "(`python -m flows clean`) and run the same command again; finished steps are reused."
+            ) from error
+        raise

@@ -33,7 +33,7 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def digest_entries(entries: dict[str, str]) -> str:
-    """sha256 (hex) over `<relative path>\\0<sha256>\\n` of every file, sorted by path.
+    r"""sha256 (hex) over `<relative path>\0<sha256>\n` of every file, sorted by path.
 
     Args:
         entries: relative POSIX path -> sha256 (hex) of the file.

@@ -194,7 +194,7 @@ class Store:
 
 
 def sync(path: Path) -> None:
-    """fsync a file or a folder, so that a rename that follows never shows less than the whole."""
+    """Fsync a file or a folder, so that a rename that follows never shows less than the whole."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

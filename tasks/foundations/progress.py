@@ -1,0 +1,52 @@
+"""What a running job tells about itself, `epoch 3 of 15` for example, without any lock shared between processes.
+
+A queue's lock dies with a killed worker and then blocks the others; a small file a job cannot. The worker replaces
+the file's content, the waiting thread looks at it.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_channel: Path | None = None
+
+
+def report(text: str) -> None:
+    """Say how far the present job is; does nothing outside a worker."""
+    if _channel is not None:
+        _channel.write_text(text)
+
+
+def use(channel: Path) -> None:
+    """Direct `report` of this process to a channel."""
+    global _channel
+    _channel = channel
+
+
+@contextmanager
+def open_channel(folder: Path) -> Iterator[Path]:
+    """A new channel, removed at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".progress-", dir=folder)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def follow(channel: Path, future: Any, on_progress: Callable[[str], None] | None, poll_s: float) -> None:
+    """Wait for a future and pass each new text on; exceptions of the future are left for `future.result()`."""
+    last = ""
+    while not future.done():
+        with suppress(NotYet):
+            future.exception(timeout=poll_s)
+        text = channel.read_text()
+        if text and text != last and on_progress:
+            on_progress(text)
+            last = text

@@ -1,0 +1,233 @@
+"""Worker processes: TensorFlow and user code never run in the orchestrating process.
+
+A pebble pool per kind of worker: a job that is killed, hangs or runs out of memory costs only itself (loky and the
+standard library lose the whole pool). Settings are made before any heavy import, which is why a kind exists:
+`legacy` workers see tf_keras as `tf.keras` for their whole life, `keras3` workers never do.
+"""
+
+import importlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.foundations.errors import SlipwayError, StepFailed, TimedOut, WorkerKilled
+from tasks.foundations.progress import follow, open_channel
+from tasks.foundations.record import Record
+
+Kind = Literal["keras3", "legacy"]
+ENVIRONMENT: dict[Kind, dict[str, str]] = {
+    "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
+    "legacy": {"TF_USE_LEGACY_KERAS": "1"},
+}
+JOBS_BEFORE_REPLACEMENT = 50  # TensorFlow's graphs and arenas are never given back wholly
+POLL_S = 0.1
+
+
+class WorkerSettings(Record):
+    """How worker processes are set up.
+
+    Attributes:
+        count: processes at once.
+        threads: threads of each for numerical work, cores // count.
+        memory_limit_bytes: address space of each worker; allocations beyond it fail with a readable error.
+        log: file that takes what libraries and user code print.
+    """
+
+    count: int
+    threads: int
+    memory_limit_bytes: int | None = None
+    log: str
+
+
+class Workers:
+    """Pools of worker processes, one a kind, made when first used. Use as a context manager."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._pools: dict[Kind, Any] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def warm(self, kind: Kind = "keras3") -> None:
+        """Start the processes now, so that their imports overlap with other start-up work."""
+        self._pool(kind).schedule(_ready)
+
+    def run(
+        self,
+        job: str,
+        request: Record,
+        *,
+        kind: Kind = "keras3",
+        seed: int = 0,
+        timeout_s: float | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> Any:
+        """Run one job in a worker and wait for its record.
+
+        Args:
+            job: `package.module:function`, a top-level function of one Record that returns a Record.
+            request: its argument.
+            kind: which kind of worker.
+            seed: Python, numpy and Keras are seeded with it first.
+            timeout_s: limit of the job's own running time; waiting in the queue does not count.
+            on_progress: called with what the job reports about its progress.
+
+        Raises:
+            SlipwayError: what the job raised; StepFailed for an exception of a library.
+            TimedOut: the limit was exceeded; the worker was killed.
+            WorkerKilled: the worker died without an answer.
+        """
+        with open_channel(Path(self.settings.log).parent) as channel:
+            future = self._pool(kind).schedule(_perform, args=(job, request, seed, str(channel)), timeout=timeout_s)
+            try:
+                follow(channel, future, on_progress, POLL_S)
+                return future.result()
+            except BaseException as error:
+                future.cancel()
+                raise _explained(error, job, timeout_s) from error
+
+    def close(self) -> None:
+        """End all workers at once, busy or idle."""
+        with self._lock:
+            pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.stop()
+            pool.join()
+
+    def _pool(self, kind: Kind) -> Any:
+        with self._lock:
+            if kind not in self._pools:
+                self._pools[kind] = _new_pool(kind, self.settings)
+            return self._pools[kind]
+
+
+def _new_pool(kind: Kind, settings: WorkerSettings) -> Any:
+    from multiprocessing import get_context
+
+    from pebble import ProcessPool
+
+    return ProcessPool(
+        max_workers=settings.count,
+        max_tasks=JOBS_BEFORE_REPLACEMENT,
+        context=get_context("spawn"),
+        initializer=_initialize,
+        initargs=(kind, settings, os.getpid()),
+    )
+
+
+def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
+    """Runs in the new process before anything heavy is imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    os.environ.update(ENVIRONMENT[kind])
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(settings.threads)
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+    os.environ |= {"MPLBACKEND": "Agg", "SCIPY_ARRAY_API": "0"}
+    _divert_output(Path(settings.log))
+    _limit_memory(settings.memory_limit_bytes)
+    import tensorflow  # noqa: F401 - almost every job needs it, and now it overlaps with the parent's start-up
+
+
+def _end_with_parent(parent: int) -> None:
+    """A watchdog instead of PDEATHSIG, which fires when the thread that spawned the worker ends."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _divert_output(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+def _limit_memory(limit_bytes: int | None) -> None:
+    if limit_bytes is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
+def _ready() -> None:
+    """A job that does nothing."""
+
+
+def _perform(job: str, request: Record, seed: int, channel: str) -> Any:
+    from tasks.foundations import progress
+
+    progress.use(Path(channel))
+    _reset(seed)
+    module, _, function = job.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)(request)
+    except (SlipwayError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a library raises anything; the traceback goes to the log
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise StepFailed(_sentence(error)) from None
+
+
+def _reset(seed: int) -> None:
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # user code and libraries use the global one
+    if "keras" in sys.modules or "tf_keras" in sys.modules:
+        import tensorflow as tf
+
+        tf.keras.backend.clear_session()
+        tf.keras.utils.set_random_seed(seed)
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)[:600] or "no message"
+    if type(error).__name__ == "ResourceExhaustedError":
+        return f"out of memory: {text}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _explained(error: BaseException, job: str, timeout_s: float | None) -> BaseException:
+    from pebble import ProcessExpired
+
+    if isinstance(error, SlipwayError | KeyboardInterrupt | SystemExit):
+        return error
+    if isinstance(error, TimeoutError):
+        return TimedOut(
+            f"{job} ran longer than its limit of {timeout_s:g} s and was stopped. "
+            "Raise execution.step_timeout_s in the config if the step really needs more."
+        )
+    if isinstance(error, MemoryError):
+        return StepFailed(
+            f"{job} ran out of memory. Free memory, make batches smaller, or raise execution.memory_limit_gb."
+        )
+    if isinstance(error, ProcessExpired):
+        return WorkerKilled(f"the worker process of {job} died ({_cause(error.exitcode)}) before it answered.")
+    if isinstance(error, CancelledError):
+        return StepFailed(f"{job} was cancelled because the release is ending.")
+    return error
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}; the system's out-of-memory killer sends it too" if name == "SIGKILL" else name
+    return f"exit code {exit_code}"

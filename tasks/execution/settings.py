@@ -1,0 +1,35 @@
+"""The `execution` section: how much of this machine a release may use."""
+
+import os
+
+from pydantic import Field
+
+from tasks.foundations.record import Record
+from tasks.foundations.workers import WorkerSettings
+
+
+class Execution(Record):
+    """How many worker processes, how long a step, how much memory."""
+
+    workers: int | None = Field(
+        None, ge=1, description="Worker processes at once; default one a core, at most one a candidate."
+    )
+    step_timeout_s: float = Field(3600, gt=0, description="Limit of one step in seconds; its worker is then killed.")
+    memory_limit_gb: float | None = Field(
+        None, gt=0, description="Address space of one worker in GB (10^9 bytes); default the machine's memory."
+    )
+    measure_rounds: int = Field(5, ge=5, le=15, description="Rounds of fresh processes that every target gets.")
+    measure_rounds_max: int = Field(
+        15, ge=5, le=15, description="Further rounds are run up to here while an interval straddles a gate."
+    )
+
+    def worker_settings(self, candidates: int, log: str) -> WorkerSettings:
+        """Settings of the worker pool for a release with so many candidates."""
+        cores = len(os.sched_getaffinity(0))
+        count = self.workers or max(1, min(cores, candidates))
+        limit = int(self.memory_limit_gb * 1e9) if self.memory_limit_gb else _memory_bytes()
+        return WorkerSettings(count=count, threads=max(1, cores // count), memory_limit_bytes=limit, log=log)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

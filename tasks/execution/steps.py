@@ -1,0 +1,189 @@
+"""One way to run a step: look it up, else run its job in a worker and publish the folder whole.
+
+Verbs describe a step, this room decides whether it has to run. What ran, what was reused and how long it took is
+kept for the report.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.foundations.record import Record
+from tasks.foundations.workers import Kind, Workers
+from tasks.store.action import Action, lookup, remember, source_digest, versions
+from tasks.store.artifact import Artifact
+from tasks.store.store import Store
+
+
+class Observer(Protocol):
+    """Who is told how a release goes: the terminal's live display, or a log."""
+
+    def start(self, stage: str, candidate: str | None = None) -> None:
+        """A stage begins."""
+
+    def update(self, stage: str, candidate: str | None, text: str) -> None:
+        """A stage says how far it is."""
+
+    def finish(
+        self, stage: str, candidate: str | None = None, reused: bool = False, failed: str | None = None
+    ) -> None:
+        """A stage ended."""
+
+
+class StageRun(Record):
+    """One stage as it went: for the report."""
+
+    name: str
+    candidate: str | None = None
+    seconds: float
+    reused: bool = False
+    failed: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step whose outcome depends on nothing but what is named here.
+
+    Attributes:
+        name: the stage's word, `train`, `convert`.
+        job: `package.module:function` that fills a folder.
+        format: format of the folder.
+        inputs: artifacts that it reads, by role.
+        settings: its own settings.
+        rooms: rooms under `tasks/` whose source decides the outcome.
+        libraries: distributions whose version decides the outcome.
+        candidate: whose step it is, None for the release's own.
+        user_sources: digest of the user's modules where they decide the outcome.
+        cpu: CPU class where it decides the outcome.
+        kind: kind of worker.
+    """
+
+    name: str
+    job: str
+    format: str
+    inputs: dict[str, Artifact]
+    settings: dict[str, Any]
+    rooms: tuple[str, ...]
+    libraries: tuple[str, ...] = ("numpy",)
+    candidate: str | None = None
+    user_sources: str = ""
+    cpu: str = ""
+    kind: Kind = "keras3"
+
+
+@dataclass
+class Executor:
+    """Runs the steps of one release.
+
+    Attributes:
+        store: where artifacts lie.
+        workers: the process pools.
+        observer: who is told.
+        seed: the release's seed.
+        step_timeout_s: limit of one step.
+        stages: what ran so far, in order of its end.
+    """
+
+    store: Store
+    workers: Workers
+    observer: Observer
+    seed: int
+    step_timeout_s: float
+    stages: list[StageRun] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def produce(self, step: Step, request: Callable[[Path], Record]) -> Artifact:
+        """The step's artifact: from the index if the same action ran before, else made now.
+
+        Args:
+            step: what to do.
+            request: builds the job's request for the empty folder that it must fill.
+
+        Raises:
+            StepFailed: the job failed, died or took too long; nothing is published or remembered.
+        """
+        action = _action(step, self.seed)
+        with self.stage(step.name, step.candidate) as stage:
+            artifact = lookup(self.store, action)
+            if artifact is not None:
+                stage.reused = True
+                return artifact
+            with self.store.scratch() as folder:
+                result = self._run(step, request(folder))
+                artifact = self.store.publish(folder, step.format, action.model_dump(mode="json"), _figures(result))
+            remember(self.store, action, artifact)
+            return artifact
+
+    def perform(self, name: str, job: str, request: Record, *, kind: Kind = "keras3") -> Any:
+        """Run a job whose outcome is never reused and give its record back."""
+        with self.stage(name):
+            return self.workers.run(
+                job,
+                request,
+                kind=kind,
+                seed=self.seed,
+                timeout_s=self.step_timeout_s,
+                on_progress=lambda text: self.observer.update(name, None, text),
+            )
+
+    @contextmanager
+    def stage(self, name: str, candidate: str | None = None) -> Iterator["Clock"]:
+        """Tell the observer of a stage and keep its time, also when it fails."""
+        clock = Clock()
+        failed: str | None = None
+        self.observer.start(name, candidate)
+        try:
+            yield clock
+        except BaseException as error:
+            failed = str(error) or type(error).__name__
+            raise
+        finally:
+            run = StageRun(
+                name=name, candidate=candidate, seconds=clock.seconds(), reused=clock.reused, failed=failed
+            )
+            with self._lock:
+                self.stages.append(run)
+            self.observer.finish(name, candidate, reused=clock.reused, failed=failed)
+
+    def _run(self, step: Step, request: Record) -> Any:
+        return self.workers.run(
+            step.job,
+            request,
+            kind=step.kind,
+            seed=self.seed,
+            timeout_s=self.step_timeout_s,
+            on_progress=lambda text: self.observer.update(step.name, step.candidate, text),
+        )
+
+
+class Clock:
+    """Time since a stage began, and whether it was reused."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.reused = False
+
+    def seconds(self) -> float:
+        """Seconds since the stage began."""
+        return time.monotonic() - self.began
+
+
+def _action(step: Step, seed: int) -> Action:
+    return Action(
+        step=step.name,
+        inputs={role: artifact.digest for role, artifact in step.inputs.items()},
+        settings={"job": step.job, **step.settings},
+        seed=seed,
+        libraries=versions(*step.libraries),
+        sources=source_digest(*step.rooms, "foundations"),
+        user_sources=step.user_sources,
+        cpu=step.cpu,
+    )
+
+
+def _figures(result: Any) -> dict[str, Any]:
+    return result.model_dump(mode="json") if isinstance(result, Record) else {}

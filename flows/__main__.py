@@ -1,0 +1,167 @@
+"""`python -m flows VERB`: parse, call, one sentence, exit code. No logic; nothing heavy is imported for `--help`."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
+
+import click
+
+from tasks.foundations.errors import SlipwayError
+
+EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
+130 Ctrl-C, 143 SIGTERM. Progress goes to stderr; with --json one JSON object goes to stdout."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Takes a trained TensorFlow model to production, and back."""
+
+
+def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
+    """A command with --json and --debug; the function returns what --json prints, `text` is what people read."""
+
+    @wraps(function)
+    def run(as_json: bool, debug: bool, **arguments: Any) -> None:
+        signal.signal(signal.SIGTERM, _terminated)
+        try:
+            answer = function(**arguments)
+        except SlipwayError as error:
+            answer = _failed(str(error), error.exit_code, debug)
+        except KeyboardInterrupt:
+            answer = _failed("interrupted; nothing was promoted, finished steps are reused by the next run", 130, debug)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
+            text = f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where."
+            answer = _failed(text, 1, debug)
+        _print(answer, as_json)
+        sys.exit(int(answer.get("exit_code", 0)))
+
+    run = click.option("--debug", is_flag=True, help="Show tracebacks.")(run)
+    run = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(run)
+    return main.command(name=function.__name__.rstrip("_"))(run)
+
+
+def _print(answer: dict[str, Any], as_json: bool) -> None:
+    text = answer.pop("text", None)
+    if as_json:
+        click.echo(json.dumps(answer, allow_nan=False))
+    elif text:
+        click.echo(text)
+    if "error" in answer:
+        click.echo(f"error: {answer['error']}", err=True)
+
+
+def _failed(sentence: str, exit_code: int, debug: bool) -> dict[str, Any]:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    return {"error": sentence, "exit_code": exit_code}
+
+
+def _terminated(*_: object) -> NoReturn:
+    click.echo("error: terminated; nothing was promoted, finished steps are reused by the next run", err=True)
+    sys.exit(143)
+
+
+config_argument = click.argument("config", type=click.Path(dir_okay=False))
+model_argument = click.argument("model")
+reason_option = click.option("--reason", default="", help="Why, for the journal.")
+force_option = click.option("--force", is_flag=True, help="Take a version that was rolled back; needs --reason.")
+
+
+@verb
+@click.argument("name")
+@click.option("--folder", default="configs", show_default=True, type=click.Path(file_okay=False), help="Where to.")
+def init(name: str, folder: str) -> dict[str, Any]:
+    """Write a commented NAME.yaml and NAME.py for your model."""
+    from flows.init import write
+
+    return write(name, folder)
+
+
+@verb
+@config_argument
+def check(config: str) -> dict[str, Any]:
+    """Check a whole CONFIG without importing or running anything of it."""
+    from flows.check import check_config
+
+    return check_config(config)
+
+
+@verb
+@config_argument
+@click.option("--no-promote", is_flag=True, help="Leave a challenger; promote it later.")
+@reason_option
+def release(config: str, no_promote: bool, reason: str) -> dict[str, Any]:
+    """Run the whole release of CONFIG: train, compress, prove, measure, gate, register, promote."""
+    from flows.start import run_release
+
+    return run_release(config, promote=not no_promote, reason=reason)
+
+
+@verb
+@click.argument("model", required=False)
+def status(model: str | None) -> dict[str, Any]:
+    """Show what is in production, what waits and what happened."""
+    from flows.status import show
+
+    return show(model)
+
+
+@verb
+@model_argument
+@click.argument("version", type=int)
+@reason_option
+@force_option
+def promote(model: str, version: int, reason: str, force: bool) -> dict[str, Any]:
+    """Put VERSION of MODEL in production."""
+    from flows.moves import promote_version
+
+    return promote_version(model, version, reason=reason, force=force)
+
+
+@verb
+@model_argument
+@click.option("--to", type=int, help="Version to return to; default the one before.")
+@reason_option
+def rollback(model: str, to: int | None, reason: str) -> dict[str, Any]:
+    """Put the version before back in production."""
+    from flows.moves import roll_back
+
+    return roll_back(model, to=to, reason=reason)
+
+
+@verb
+@model_argument
+@click.option("--release", "release_id", help="Release id; default the newest.")
+def report(model: str, release_id: str | None) -> dict[str, Any]:
+    """Write the HTML report of a release again and say where it is."""
+    from flows.report import render
+
+    return render(model, release_id)
+
+
+@verb
+@click.argument("model", required=False)
+def reconcile(model: str | None) -> dict[str, Any]:
+    """Finish or undo what a killed process left, and repair aliases."""
+    from flows.moves import reconcile_models
+
+    return reconcile_models(model)
+
+
+@verb
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def clean(config: str, dry_run: bool) -> dict[str, Any]:
+    """Remove artifacts, reports and serving copies beyond what `keep` in CONFIG says."""
+    from flows.clean import clean_up
+
+    return clean_up(config, dry_run=dry_run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+import pytest
+
+from tasks.foundations import entrypoints
+from tasks.foundations.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path, request):
+    name = f"user_{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}_shared.py").write_text("SIZE = 3\n")
+    (tmp_path / f"{name}.py").write_text(
+        f"from {name}_shared import SIZE\n\ndef build():\n    return SIZE\n\ndef broken():\n    return {{}}['x']\n"
+        "\nNUMBER = 3\n"
+    )
+    return tmp_path, f"{name}.py"
+
+
+def test_a_function_is_found_without_running_its_file(tmp_path):
+    (tmp_path / "bomb.py").write_text("raise SystemExit(1)\ndef build(): pass\n")
+
+    entrypoints.check("bomb.py:build", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["digits", "digits:build", "digits.py", "digits.py:", "digits.py:a b"])
+def test_what_is_no_entrypoint_is_said(text, tmp_path):
+    with pytest.raises(InputError, match="file.py:function"):
+        entrypoints.check(text, tmp_path)
+
+
+def test_a_missing_function_is_said_with_those_that_are_there(folder):
+    with pytest.raises(InputError, match="SIZE, broken, build"):
+        entrypoints.check(f"{folder[1]}:biuld", folder[0])
+
+
+def test_user_code_can_import_its_siblings(folder):
+    assert entrypoints.call(f"{folder[1]}:build", folder[0]) == 3
+
+
+def test_an_exception_of_user_code_says_its_line(folder):
+    with pytest.raises(InputError, match=rf"KeyError.*{folder[1]}, line 7"):
+        entrypoints.call(f"{folder[1]}:broken", folder[0])
+
+
+def test_what_cannot_be_called_is_said(folder):
+    with pytest.raises(InputError, match="not callable but int"):
+        entrypoints.call(f"{folder[1]}:NUMBER", folder[0])
+
+
+def test_the_digest_of_sources_sees_a_change_in_a_sibling(folder):
+    entrypoints.call(f"{folder[1]}:build", folder[0])
+    before = entrypoints.sources_digest(folder[0])
+
+    sibling = next(folder[0].glob("*_shared.py"))
+    sibling.write_text("SIZE = 4\n")
+
+    assert entrypoints.sources_digest(folder[0]) != before
+
+
+def test_a_file_that_does_not_parse_is_said(tmp_path):
+    (tmp_path / "bad.py").write_text("def build(:\n")
+
+    with pytest.raises(InputError, match="not valid Python"):
+        entrypoints.check("bad.py:build", tmp_path)

@@ -1,0 +1,103 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.foundations.errors import InputError, StepFailed, TimedOut, WorkerKilled
+from tasks.foundations.workers import Workers, WorkerSettings
+from tests.foundations.worker_jobs import Number
+
+JOBS = "tests.foundations.worker_jobs"
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    log = tmp_path_factory.mktemp("workers") / "worker.log"
+    with Workers(WorkerSettings(count=2, threads=1, memory_limit_bytes=16 << 30, log=str(log))) as pool:
+        yield pool
+
+
+def test_a_job_returns_its_record_and_tells_its_progress(workers):
+    said = []
+
+    answer = workers.run(f"{JOBS}:double", Number(value=21), kind="plain", on_progress=said.append)
+
+    assert answer == Number(value=42)
+    assert said == ["doubling"]
+
+
+def test_a_killed_worker_costs_only_its_own_job(workers):
+    with pytest.raises(WorkerKilled, match="SIGKILL"):
+        workers.run(f"{JOBS}:die", Number(), kind="plain")
+
+    assert workers.run(f"{JOBS}:double", Number(value=1), kind="plain") == Number(value=2)
+
+
+def test_a_job_that_never_ends_is_stopped_at_its_limit(workers):
+    with pytest.raises(TimedOut, match="limit of 0.5 s"):
+        workers.run(f"{JOBS}:hang", Number(), kind="plain", timeout_s=0.5)
+
+    assert workers.run(f"{JOBS}:double", Number(value=1), kind="plain") == Number(value=2)
+
+
+def test_running_out_of_memory_is_a_failed_step(workers):
+    with pytest.raises(StepFailed, match="out of memory"):
+        workers.run(f"{JOBS}:eat", Number(), kind="plain")
+
+
+def test_an_error_for_the_user_arrives_as_it_was_raised(workers):
+    with pytest.raises(InputError, match="label 7"):
+        workers.run(f"{JOBS}:refuse", Number(), kind="plain")
+
+
+def test_an_exception_of_a_library_is_one_sentence_and_its_traceback_goes_to_the_log(workers):
+    with pytest.raises(StepFailed, match="KeyError: .some library's surprise"):
+        workers.run(f"{JOBS}:fail", Number(), kind="plain")
+
+    assert "Traceback" in Path(workers.settings.log).read_text()
+
+
+def test_every_job_starts_from_the_same_seed(workers):
+    draws = [workers.run(f"{JOBS}:draw", Number(), kind="plain", seed=seed).value for seed in (3, 3, 4)]
+
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_legacy_workers_see_tf_keras_and_keras3_workers_do_not(workers):
+    assert workers.run(f"{JOBS}:environment", Number(), kind="legacy").value == 1
+    assert workers.run(f"{JOBS}:environment", Number(), kind="keras3").value == 0
+
+
+def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path):
+    code = (
+        "import sys, threading, time\n"
+        "from tasks.foundations.workers import Workers, WorkerSettings\n"
+        f"from {JOBS} import Number\n"
+        "if __name__ == '__main__':\n"
+        "    pool = Workers(WorkerSettings(count=1, threads=1, log=sys.argv[1] + '/w.log'))\n"
+        f"    print(int(pool.run('{JOBS}:pid', Number(), kind='plain').value), flush=True)\n"
+        f"    pool.run('{JOBS}:hang', Number(), kind='plain')\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()

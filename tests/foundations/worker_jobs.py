@@ -1,0 +1,59 @@
+"""Jobs for the worker tests: they really die, hang and eat memory."""
+
+import os
+import signal
+import time
+
+from tasks.foundations.errors import InputError
+from tasks.foundations.progress import report
+from tasks.foundations.record import Record
+
+
+class Number(Record):
+    value: float = 0
+
+
+def double(request: Number) -> Number:
+    report("doubling")
+    time.sleep(0.3)
+    return Number(value=2 * request.value)
+
+
+def die(_: Number) -> Number:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Number()
+
+
+def hang(_: Number) -> Number:
+    time.sleep(600)
+    return Number()
+
+
+def eat(_: Number) -> Number:
+    return Number(value=len(bytearray(64 << 30)))
+
+
+def refuse(_: Number) -> Number:
+    raise InputError("the label 7 is out of range")
+
+
+def fail(_: Number) -> Number:
+    raise KeyError("some library's surprise")
+
+
+def draw(_: Number) -> Number:
+    import random
+
+    import numpy as np
+
+    return Number(value=random.random() + np.random.random())
+
+
+def pid(_: Number) -> Number:
+    return Number(value=os.getpid())
+
+
+def environment(_: Number) -> Number:
+    import tensorflow as tf
+
+    return Number(value=float("tf_keras" in tf.keras.Model.__module__ or "tf_keras" in str(tf.keras.Model)))

@@ -1,0 +1,186 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.foundations.errors import DigestMismatch, SlipwayError
+from tasks.store.action import Action, lookup, remember, source_digest, versions
+from tasks.store.digest import digest_entries, digest_folder
+from tasks.store.store import Store
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    url = str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}-{os.getpid()}"
+    return Store(url, tmp_path / "cache")
+
+
+def fill(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def publish(store: Store, **files: str):
+    with store.scratch() as folder:
+        return store.publish(fill(folder, **files), "test", {"step": "test"})
+
+
+def action(**changes) -> Action:
+    fields = {"step": "s", "inputs": {}, "settings": {}, "seed": 0, "libraries": {}, "sources": ""}
+    return Action(**{**fields, **changes})
+
+
+def test_what_is_published_can_be_read_back(store):
+    artifact = publish(store, a="1", b="2")
+
+    assert {path.name: path.read_text() for path in store.path(artifact.digest).iterdir()} == {"a": "1", "b": "2"}
+    assert artifact.size_bytes == 2
+
+
+def test_publishing_the_same_content_twice_gives_the_same_artifact(store):
+    assert publish(store, a="1").digest == publish(store, a="1").digest
+
+
+def test_scratch_folders_do_not_outlive_their_block(store):
+    with pytest.raises(RuntimeError), store.scratch() as folder:
+        fill(folder, a="1")
+        raise RuntimeError
+
+    assert not folder.exists()
+
+
+def test_another_process_reads_what_was_published(tmp_path):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="1")
+
+    assert (Store(str(tmp_path), tmp_path).path(artifact.digest) / "a").read_text() == "1"
+
+
+def test_a_changed_byte_is_refused(tmp_path):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="1")
+    (Path(artifact.uri) / "a").write_text("2")
+
+    with pytest.raises(DigestMismatch, match="expected"):
+        Store(str(tmp_path), tmp_path).path(artifact.digest)
+
+
+def test_an_artifact_without_manifest_does_not_exist(tmp_path):
+    store = Store(str(tmp_path), tmp_path)
+    artifact = publish(store, a="1")
+    Path(f"{artifact.uri}.json").unlink()
+    (Path(artifact.uri) / "a").write_text("half-written by a killed process")
+
+    again = publish(Store(str(tmp_path), tmp_path), a="1")
+
+    assert (Store(str(tmp_path), tmp_path).path(again.digest) / "a").read_text() == "1"
+
+
+def test_links_are_not_content(tmp_path):
+    store = Store(str(tmp_path), tmp_path)
+
+    with store.scratch() as folder:
+        fill(folder, a="1")
+        (folder / "link").symlink_to(folder / "a")
+        with pytest.raises(SlipwayError, match="link"):
+            store.publish(folder, "test", {})
+
+
+def test_an_action_is_remembered_until_its_files_change(tmp_path):
+    store = Store(str(tmp_path), tmp_path)
+    artifact = publish(store, a="1")
+    remember(store, action(), artifact)
+
+    assert lookup(Store(str(tmp_path), tmp_path), action()) == artifact
+    assert lookup(store, action(seed=1)) is None
+    (Path(artifact.uri) / "a").write_text("2")
+    assert lookup(Store(str(tmp_path), tmp_path), action()) is None
+
+
+@pytest.mark.parametrize("field", sorted(Action.model_fields))
+def test_every_field_of_an_action_is_in_its_key(field):
+    changed = {"inputs": {"a": "b"}, "settings": {"a": 1}, "libraries": {"a": "1"}, "seed": 1}.get(field, "changed")
+
+    assert action(**{field: changed}).key() != action().key()
+
+
+def test_source_and_library_versions_are_part_of_what_a_key_is_made_of():
+    assert source_digest("store") != source_digest("store", "journal")
+    assert versions("numpy")["numpy"]
+
+
+def test_retain_removes_everything_else(tmp_path):
+    store = Store(str(tmp_path), tmp_path)
+    kept, gone = publish(store, a="kept"), publish(store, a="gone")
+    remember(store, action(), gone)
+
+    freed = store.retain({kept.digest})
+
+    assert freed == 4
+    assert not Path(gone.uri).exists()
+    assert lookup(store, action()) is None
+    assert store.path(kept.digest).is_dir()
+
+
+def test_scratch_of_a_killed_process_is_swept(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from tasks.store.store import Store\n"
+        "s = Store(sys.argv[1], Path(sys.argv[1]))\n"
+        "with s.scratch() as f: (f / 'big').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    store = Store(str(tmp_path), tmp_path)
+    assert list((tmp_path / "scratch").iterdir())
+
+    store.sweep_scratch()
+
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_full_disk_is_said_and_publishes_nothing(tmp_path):
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from tasks.store.store import Store\n"
+        "from tasks.foundations.errors import SlipwayError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "s = Store(sys.argv[1], Path(sys.argv[1]))\n"
+        "with s.scratch() as f:\n"
+        "    (f / 'a').write_text('1')\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "    try: s.publish(f, 'test', {})\n"
+        "    except SlipwayError as error: print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+
+    assert "No space left" in ran.stdout
+    assert "clean" in ran.stdout
+    assert not list(tmp_path.glob("objects/*/*.json"))
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0
+
+
+@given(st.dictionaries(st.text("abc/", min_size=1), st.text("0123456789abcdef", min_size=1), min_size=1))
+def test_a_folder_digest_depends_on_names_and_content_but_not_on_order(entries):
+    name, value = next(iter(entries.items()))
+
+    assert digest_entries(entries) == digest_entries(dict(reversed(entries.items())))
+    assert digest_entries(entries) != digest_entries({**entries, name: value + "0"})
+    assert digest_entries(entries) != digest_entries({**entries, name + "x": value})
+
+
+def test_a_digest_does_not_depend_on_where_the_folder_lies(tmp_path):
+    one, two = fill(tmp_path / "one", a="1"), fill(tmp_path / "two", a="1")
+
+    assert digest_folder(one) == digest_folder(two)
+
+
+def test_the_manifest_lists_every_file_with_its_size(tmp_path):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="123")
+
+    manifest = json.loads(Path(f"{artifact.uri}.json").read_text())
+
+    assert manifest["files"]["a"]["size"] == 3

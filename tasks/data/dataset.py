@@ -8,6 +8,7 @@
 Splits are `train`, `validation`, `calibration` and `test`.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from tasks.foundations.record import Record
 
+FILE = "dataset.json"
 SPLITS = ("train", "validation", "calibration", "test")
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -39,6 +41,10 @@ class Split(Record):
         """Name -> read-only memory map, (rows, ...)."""
         return {name: _map(Path(self.folder) / "inputs" / f"{name}.npy") for name in self.inputs}
 
+    def input_files(self) -> dict[str, str]:
+        """Name -> absolute path of its `.npy`, for jobs of rooms that do not know what a data set is."""
+        return {name: str(Path(self.folder) / "inputs" / f"{name}.npy") for name in self.inputs}
+
     def labels(self) -> np.ndarray[Any, Any]:
         """(rows,) or (rows, k), read-only memory map."""
         return _map(Path(self.folder) / "labels.npy")
@@ -46,6 +52,21 @@ class Split(Record):
     def slice_columns(self) -> dict[str, np.ndarray[Any, Any]]:
         """Name -> (rows,) group of each row."""
         return {name: _map(Path(self.folder) / "slices" / f"{name}.npy") for name in self.slices}
+
+
+def open_dataset(folder: Path) -> dict[str, Split]:
+    """The splits that a dataset folder holds, in the order of `SPLITS`; arrays are mapped only when asked for."""
+    content: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())["splits"]
+    return {
+        name: Split(
+            folder=str(folder / name),
+            inputs=tuple(content[name]["inputs"]),
+            rows=content[name]["rows"],
+            slices=tuple(content[name]["slices"]),
+        )
+        for name in SPLITS
+        if name in content
+    }
 
 
 def _map(path: Path) -> np.ndarray[Any, Any]:

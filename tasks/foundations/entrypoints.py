@@ -7,6 +7,7 @@ every module that it imports from the config's folder is part of the keys of wha
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,47 @@ def sources_digest(folder: Path) -> str:
     for file in sorted(path for path in files if path.is_relative_to(root) and "site-packages" not in path.parts):
         digest.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def closure_digest(entrypoint: str, folder: Path) -> str:
+    """sha256 over an entrypoint's file and every file of `folder` that it imports, found by parsing.
+
+    Unlike `sources_digest` it does not depend on what else this process has imported, so it is the same in every
+    worker. Imports by computed names are not seen.
+
+    Raises:
+        InputError: the entrypoint's file is missing or does not parse.
+    """
+    check(entrypoint, folder)
+    root = folder.resolve()
+    found: set[Path] = set()
+    waiting = [(root / split(entrypoint)[0]).resolve()]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting.extend(_imported_files(file, (root, file.parent)))
+    digest = hashlib.sha256()
+    for name, content in sorted((os.path.relpath(file, root), file.read_bytes()) for file in found):
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _imported_files(file: Path, roots: tuple[Path, ...]) -> list[Path]:
+    names: list[str] = []
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # importing it says so better
+        return []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names.extend([module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)])
+    candidates = [root.joinpath(*name.split(".")) for root in roots for name in names if name]
+    files = [place for path in candidates for place in (path.with_suffix(".py"), path / "__init__.py")]
+    return [place.resolve() for place in files if place.is_file()]
 
 
 def _import(name: str, path: Path, entrypoint: str) -> Any:

@@ -1,0 +1,189 @@
+"""Data is checked before any work: one wrong value would otherwise show hours later, as a bad accuracy.
+
+Arrays may be memory maps larger than memory, so everything scans in chunks of rows.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.data.expected import Expected, Tensor
+from tasks.data.returned import Array, Table
+from tasks.foundations.errors import InputError
+
+Task = Literal["classification", "regression"]
+CHUNK_BYTES = 16 * 2**20
+
+
+def chunks(array: Array) -> Iterator[tuple[int, Array]]:
+    """(index of the first row, (k, ...) rows), each of about `CHUNK_BYTES`."""
+    row_bytes = max(1, array.nbytes // max(1, len(array)))
+    step = max(1, CHUNK_BYTES // row_bytes)
+    for start in range(0, len(array), step):
+        yield start, np.asarray(array[start : start + step])  # rows of a plain array are cheaper than of a map
+
+
+def check_finite(what: str, array: Array) -> None:
+    """Raise InputError with the first row that holds NaN or infinity."""
+    if array.dtype.kind != "f":
+        return
+    for start, rows in chunks(array):
+        good = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if not good.all():
+            row = int(np.argmin(good))
+            values = rows[row].ravel()
+            value = values[~np.isfinite(values)][0]
+            raise InputError(
+                f"data: {what}, row {start + row}: the value is {value}. Expected finite numbers; "
+                "fill or drop such rows in load()."
+            )
+
+
+def check_labels(split: str, labels: Array, task: Task, width: int | None) -> tuple[int, ...]:
+    """Check the labels of one split.
+
+    Args:
+        split: its name.
+        labels: (rows,) for classification; (rows,) or (rows, k) for regression.
+        task: what the labels mean.
+        width: size of the model's output, None if not known.
+
+    Returns:
+        The distinct classes, sorted; empty for regression.
+
+    Raises:
+        InputError: one-hot or non-integer classes, classes out of range, labels that are no numbers, another
+            number of columns than the model's output has.
+    """
+    if task == "regression":
+        _check_targets(split, labels, width)
+        return ()
+    _check_class_form(split, labels)
+    classes = {None: None, 1: 2}.get(width, width)
+    found: set[int] = set()
+    for start, rows in chunks(labels):
+        wrong = (rows < 0) if classes is None else (rows < 0) | (rows >= classes)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            upper = "" if classes is None else f"..{classes - 1}"
+            raise InputError(
+                f"data: {split} labels, row {start + row}: the value is {rows[row]}. Expected classes 0{upper}"
+                + ("." if classes is None else f", because the model's output tells {classes} classes apart.")
+            )
+        found.update(np.unique(rows).tolist())
+    return tuple(sorted(int(value) for value in found))
+
+
+def check_classes(classes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Refuse splits of one class; warn of test classes that train never shows.
+
+    Raises:
+        InputError: `train` or `test` holds one class only.
+    """
+    for split in ("train", "test"):
+        if len(classes.get(split, (0, 1))) == 1:
+            raise InputError(
+                f"data: every label of {split} is {classes[split][0]}. Classification needs at least two classes; "
+                "is the data sorted by class before it is split?"
+            )
+    unseen = sorted(set(classes["test"]) - set(classes.get("train", classes["test"])))
+    return [f"test holds the classes {unseen} that train never shows"] if unseen else []
+
+
+def check_against_signature(table: Table, expected: Expected, split: str) -> None:
+    """Match one split's inputs with the model's.
+
+    Args:
+        table: the split.
+        expected: the model's signature.
+        split: its name.
+
+    Raises:
+        InputError: names, shapes or dtypes that do not match, values that the model's dtype cannot hold.
+    """
+    for name, wanted in match_names(tuple(table.inputs), tuple(expected.inputs)).items():
+        _check_input(f"{split} input {name!r}", table.inputs[name], expected.inputs[wanted])
+
+
+def match_names(given: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Data input -> model input. One input feeds one input whatever the names; several match by name.
+
+    Raises:
+        InputError: a name of either side has no partner.
+    """
+    if len(given) == len(wanted) == 1:
+        return {given[0]: wanted[0]}
+    for name in given:
+        if name not in wanted:
+            close = difflib.get_close_matches(name, wanted, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(f"data: the model has no input {name!r}; its inputs are {', '.join(wanted)}.{hint}")
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise InputError(f"data: the model's inputs {missing} are missing; load() gives {', '.join(given)}.")
+    return {name: name for name in wanted}
+
+
+def _check_input(what: str, array: Array, tensor: Tensor) -> None:
+    if not _fits(array.shape[1:], tensor.shape[1:]):
+        hint = ""
+        if array.ndim + 1 == len(tensor.shape) and tensor.shape[-1] == 1:
+            hint = " Add the last axis with array[..., None]."
+        raise InputError(
+            f"data: a row of {what} has shape {array.shape[1:]}, the model takes {tensor.shape[1:]}.{hint}"
+        )
+    texts = array.dtype.kind in "US"
+    if texts != (tensor.dtype == "str"):
+        raise InputError(f"data: {what} is {array.dtype}, the model takes {tensor.dtype}. Convert it in load().")
+    if not texts:
+        _check_cast(what, array, np.dtype(tensor.dtype))
+
+
+def _check_cast(what: str, array: Array, wanted: np.dtype[Any]) -> None:
+    """A cast is safe if no value changes, beyond the rounding of floats to shorter floats."""
+    if array.dtype == wanted or np.can_cast(array.dtype, wanted, "safe"):
+        return
+    if (array.dtype.kind == "f" and wanted.kind != "f") or wanted.kind == "b":
+        raise InputError(f"data: {what} is {array.dtype}, the model takes {wanted}. Convert it in load().")
+    for start, rows in chunks(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = rows.astype(wanted)
+        kept = np.isfinite(cast) if array.dtype.kind == "f" else cast.astype(array.dtype) == rows
+        if not kept.all():
+            row, *rest = (int(index[0]) for index in np.nonzero(~kept))
+            raise InputError(
+                f"data: {what}, row {start + row}: {rows[(row, *rest)]} does not fit into the model's {wanted}. "
+                "Scale it in load()."
+            )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+
+
+def _check_class_form(split: str, labels: Array) -> None:
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise InputError(
+            f"data: {split} labels have shape {labels.shape}: one-hot labels are not supported yet. "
+            "Give one integer class a row, e.g. labels.argmax(axis=1)."
+        )
+    if labels.ndim != 1:
+        raise InputError(f"data: {split} labels have shape {labels.shape}. Expected (rows,), e.g. labels.reshape(-1).")
+    if labels.dtype.kind not in "biu":
+        raise InputError(
+            f"data: {split} labels are {labels.dtype}, the first is {labels[0]!r}. "
+            "Classification needs integer classes 0, 1, 2, ...; e.g. numpy.unique(labels, return_inverse=True)[1]."
+        )
+
+
+def _check_targets(split: str, labels: Array, width: int | None) -> None:
+    if labels.dtype.kind not in "biuf":
+        raise InputError(f"data: {split} labels are {labels.dtype}. Regression needs numbers.")
+    if labels.ndim > 2:
+        raise InputError(f"data: {split} labels have shape {labels.shape}. Expected (rows,) or (rows, k).")
+    columns = labels.shape[1] if labels.ndim == 2 else 1
+    if width is not None and columns != width:
+        raise InputError(f"data: {split} labels have {columns} column(s), the model's output has {width}.")
+    check_finite(f"{split} labels", labels)

@@ -1,0 +1,169 @@
+"""The job that reads the user's data, checks all of it and writes it as `.npy` files.
+
+Same content gives the same bytes, so the folder's digest is the key of everything that follows from the data.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.data.check import (
+    CHUNK_BYTES,
+    Task,
+    check_against_signature,
+    check_classes,
+    check_finite,
+    check_labels,
+    match_names,
+)
+from tasks.data.dataset import FILE, SPLITS
+from tasks.data.expected import Expected
+from tasks.data.returned import Array, Table, tables
+from tasks.data.splits import Selection, complete
+from tasks.foundations import menu
+from tasks.foundations.record import Record
+
+if TYPE_CHECKING:
+    Source = Any
+else:
+    Source = menu.union("tasks.data.sources")
+
+
+class ReadRequest(Record):
+    """What to read and what it is for.
+
+    Attributes:
+        source: a choice of `tasks.data.sources`.
+        folder: absolute path of the config's folder.
+        task: what the labels mean.
+        seed: decides the rows of splits that are left out.
+        out: absolute path of an empty folder.
+        needs_train: False for a model that comes trained.
+        signature: the model's signature; the inputs are checked against it and written in its dtypes. None for data
+            without a model: nothing is checked against one, floats are written as float32.
+    """
+
+    source: Source
+    folder: str
+    task: Task
+    seed: int
+    out: str
+    needs_train: bool = True
+    signature: Expected | None = None
+
+
+class ReadResult(Record):
+    """What was written.
+
+    Attributes:
+        rows: rows of every split.
+        classes: distinct classes over all splits, 0 for regression.
+        source_digest: sha256 over the user's data code.
+        warnings: sentences for the user.
+    """
+
+    rows: dict[str, int]
+    classes: int
+    source_digest: str
+    warnings: tuple[str, ...] = ()
+
+
+def read_data(request: ReadRequest) -> ReadResult:
+    """Read, check, complete and write a data set.
+
+    Raises:
+        InputError: the user's code raised, or the data is not usable; the sentence names split, column and row.
+    """
+    folder = Path(request.folder)
+    given = tables(request.source.read(folder), request.needs_train)
+    classes, warnings = _check(given, request)
+    selections, more = complete(given, request.seed)
+    dtypes = _dtypes(given["test"], request.signature)
+    described = {
+        split: _write_split(selections[split], dtypes, request.task, Path(request.out) / split)
+        for split in SPLITS
+        if split in selections
+    }
+    (Path(request.out) / FILE).write_text(json.dumps({"splits": described}, indent=2) + "\n")
+    return ReadResult(
+        rows={split: content["rows"] for split, content in described.items()},
+        classes=len({value for values in classes.values() for value in values}),
+        source_digest=request.source.source_digest(folder),
+        warnings=(*warnings, *more),
+    )
+
+
+def _check(given: Mapping[str, Table], request: ReadRequest) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    classes: dict[str, tuple[int, ...]] = {}
+    width = request.signature.width if request.signature else None
+    for split, table in given.items():
+        for name, array in table.inputs.items():
+            check_finite(f"{split} input {name!r}", array)
+        if request.signature:
+            check_against_signature(table, request.signature, split)
+        classes[split] = check_labels(split, table.labels, request.task, width)
+    return classes, check_classes(classes) if request.task == "classification" else []
+
+
+def _dtypes(table: Table, expected: Expected | None) -> dict[str, np.dtype[Any] | None]:
+    """Dtype on disk of every input, None for strings, which keep theirs."""
+    if expected:
+        partners = match_names(tuple(table.inputs), tuple(expected.inputs))
+        wanted = {name: expected.inputs[partner].dtype for name, partner in partners.items()}
+        return {name: None if dtype == "str" else np.dtype(dtype) for name, dtype in wanted.items()}
+    return {name: np.dtype("float32") if a.dtype.kind == "f" else None for name, a in table.inputs.items()}
+
+
+def _write_split(
+    selection: Selection, dtypes: Mapping[str, np.dtype[Any] | None], task: Task, folder: Path
+) -> dict[str, Any]:
+    table, rows = selection
+    (folder / "inputs").mkdir(parents=True)
+    described: dict[str, Any] = {
+        "rows": table.rows if rows is None else len(rows),
+        "inputs": {
+            name: write_array(folder / "inputs" / f"{name}.npy", array, rows, dtypes[name])
+            for name, array in table.inputs.items()
+        },
+        "labels": write_array(folder / "labels.npy", table.labels, rows, _label_dtype(table.labels, task)),
+        "slices": {},
+    }
+    for name, array in table.slices.items():
+        (folder / "slices").mkdir(exist_ok=True)
+        described["slices"][name] = write_array(folder / "slices" / f"{name}.npy", array, rows, None)
+    return described
+
+
+def _label_dtype(labels: Array, task: Task) -> np.dtype[Any]:
+    if task == "classification":
+        return np.dtype("int64")
+    return labels.dtype if labels.dtype.kind == "f" else np.dtype("float64")
+
+
+def write_array(path: Path, array: Array, rows: Array | None, dtype: np.dtype[Any] | None) -> dict[str, Any]:
+    """Write an array, or some rows of it, as `.npy` in chunks, so that memory stays flat for memory maps.
+
+    Args:
+        path: file to write.
+        array: (n, ...).
+        rows: indices of the rows to write, None for all.
+        dtype: dtype on disk; None keeps the array's own, in native byte order.
+
+    Returns:
+        `dtype` (numpy's name, `str` for strings) and `shape` of what was written.
+    """
+    count = len(array) if rows is None else len(rows)
+    shape = (count, *array.shape[1:])
+    kind = (dtype or array.dtype).newbyteorder("<")
+    step = max(1, CHUNK_BYTES // max(1, kind.itemsize * int(np.prod(shape[1:]))))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        )
+        for start in range(0, count, step):
+            part = array[start : start + step] if rows is None else array[rows[start : start + step]]
+            file.write(np.ascontiguousarray(part, dtype=kind).tobytes())
+    return {"dtype": "str" if kind.kind in "US" else kind.name, "shape": list(shape)}

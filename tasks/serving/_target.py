@@ -1,0 +1,83 @@
+"""What every serving target of the menu can do; promotion knows no more about them than this."""
+
+from pathlib import Path
+from typing import ClassVar, Protocol, cast
+
+from tasks.foundations.errors import InputError
+from tasks.foundations.menu import choices
+from tasks.serving.pointer import Pointer
+from tasks.serving.staging import Payload
+
+
+class ServingTarget(Protocol):
+    """One place that serves a model from `<root>/<kind>/<model>/`.
+
+    `root` is the serving folder of the installation, `model` a name that is safe as a folder's name.
+    """
+
+    form: ClassVar[str]
+    """What it can serve, `onnx` or `savedmodel`: `check` refuses a target whose runtime yields another form."""
+
+    @property
+    def kind(self) -> str:
+        """The word in the YAML and the name of its folder."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The target in the config whose winner it serves."""
+        ...
+
+    def stage(self, root: Path, model: str, version: int, payload: Payload) -> bool:
+        """Copy the payload whole; False if it was already there.
+
+        Raises:
+            DigestMismatch: source or copy are not what the manifest says; nothing is left behind.
+            SlipwayError: it cannot be written (disk full, rights); nothing is left behind.
+        """
+        ...
+
+    def holds(self, root: Path, model: str, version: int, payload: Payload) -> bool:
+        """Whether the version is staged, judged by names and sizes only: quick enough for a rollback."""
+        ...
+
+    def staged(self, root: Path, model: str) -> list[int]:
+        """Versions that are staged, ascending."""
+        ...
+
+    def point(self, root: Path, model: str, pointer: Pointer) -> None:
+        """Make the pointer's version the one that is served; doing it twice is doing it once.
+
+        Raises:
+            Conflict: a later move has already pointed elsewhere.
+        """
+        ...
+
+    def current(self, root: Path, model: str) -> Pointer | None:
+        """What is served now, None if nothing is."""
+        ...
+
+    def withdraw(self, root: Path, model: str) -> None:
+        """Serve nothing any more; staged versions stay."""
+        ...
+
+    def prune(self, root: Path, model: str, keep: frozenset[int]) -> list[int]:
+        """Remove staged versions outside `keep`, never the one pointed to nor its predecessor; return the removed."""
+        ...
+
+    def sweep(self, root: Path, model: str) -> list[str]:
+        """Remove what killed processes left half-written; return its names. Only while nobody else moves the model."""
+        ...
+
+
+def parse(dump: dict[str, object]) -> ServingTarget:
+    """The serving target that a manifest or a config describes as `{kind: ..., target: ...}`.
+
+    Raises:
+        InputError: no such kind.
+    """
+    menu = choices("tasks.serving")
+    kind = str(dump.get("kind"))
+    if kind not in menu:
+        raise InputError(f"There is no serving kind {kind!r}. Expected one of: {', '.join(menu)}.")
+    return cast("ServingTarget", menu[kind].model_validate(dump))

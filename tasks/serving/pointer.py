@@ -1,0 +1,99 @@
+"""`pointer.json`: the one small file that decides which version a serving node runs.
+
+It is replaced as a whole, so a reader sees the old or the new content and never a part; its serial only grows, so a
+late writer cannot take production back.
+"""
+
+import os
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tasks.foundations.errors import Conflict, SlipwayError
+from tasks.foundations.record import Record
+
+NAME = "pointer.json"
+TEMPORARY = ".pointer-"
+
+
+class Pointer(Record):
+    """Content of `pointer.json`.
+
+    Attributes:
+        serial: the journal's serial of the move that wrote it; a node refuses a lower one than it has seen.
+        version: the version to serve, the name of the folder beside the file.
+        digest: digest of that folder's content.
+        previous: the version that a rollback would go to, None if there is none: worth keeping resident.
+    """
+
+    serial: int
+    version: int
+    digest: str
+    previous: int | None = None
+
+
+def read(base: Path) -> Pointer | None:
+    """The pointer in a model's serving folder, None if there is none.
+
+    Raises:
+        SlipwayError: the file is not a pointer.
+    """
+    path = base / NAME
+    try:
+        return Pointer.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise SlipwayError(
+            f"{path} is not a pointer ({error.error_count()} errors). It was changed by something other than Slipway: "
+            "remove it and run `reconcile`, which writes it anew."
+        ) from error
+
+
+def write(base: Path, pointer: Pointer) -> None:
+    """Replace the pointer by one atomic act that survives a power cut.
+
+    Raises:
+        Conflict: the present pointer has a higher serial, or the same serial and other content.
+    """
+    present = read(base)
+    if present == pointer:
+        return
+    if present is not None and present.serial >= pointer.serial:
+        raise Conflict(
+            f"{base / NAME} already follows move {present.serial} (version {present.version}); "
+            f"move {pointer.serial} (version {pointer.version}) is older and was refused. Look at `status`."
+        )
+    write_whole(base / NAME, pointer.model_dump_json())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that readers, and a machine that starts again after a power cut, see all of it or none."""
+    aside = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}.tmp"
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def remove(base: Path) -> None:
+    """Take the pointer away, if there is one."""
+    (base / NAME).unlink(missing_ok=True)
+    if base.is_dir():
+        sync_folder(base)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

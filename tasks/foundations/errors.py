@@ -8,6 +8,7 @@
     │   ├── WorkerKilled      the worker process died (signal, out of memory)
     │   └── TimedOut          the step exceeded its time limit
     ├── DigestMismatch        bytes on disk are not the bytes that were published
+    ├── GoldenMismatch        a loaded model does not give the answers stored with it
     ├── Conflict              somebody else moved the same model first
     └── Refused               exit 3: a gate or a rule of promotion says no
         └── Inconclusive      exit 4: the measurements cannot decide
@@ -53,6 +54,10 @@ class TimedOut(StepFailed):
 
 class DigestMismatch(SlipwayError):
     """The content of a stored artifact is not what its digest says."""
+
+
+class GoldenMismatch(SlipwayError):
+    """A loaded model does not give its golden answers within their tolerances; it must not serve."""
 
 
 class Conflict(SlipwayError):

@@ -1,0 +1,69 @@
+"""The job that asks a winner its golden requests, on its own target, and leaves them as a folder."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.bundle.golden import ROWS, Golden, Origin, Run, choose_rows, make_golden
+from tasks.data.dataset import Split
+from tasks.foundations.errors import StepFailed
+from tasks.foundations.record import Record
+from tasks.runtimes.environment import read_environment
+from tasks.runtimes.rows import match_inputs, predict_rows
+from tasks.runtimes.session import Array, Session, as_runtime
+from tasks.runtimes.target import Target
+
+
+class GoldenRequest(Record):
+    """One winner on one target.
+
+    Attributes:
+        folder: absolute path of the winner's artifact.
+        target: a choice of tasks/runtimes.
+        split: the test split.
+        classification: the top class of every row is guarded too.
+        seed: of the choice of rows.
+        rows: how many; at least 16, all rows where there are fewer.
+        out: absolute path of an empty folder.
+    """
+
+    folder: str
+    target: Target
+    split: Split
+    classification: bool
+    seed: int = 0
+    rows: int = ROWS
+    out: str
+
+
+def write_golden(request: GoldenRequest) -> Golden:
+    """Choose rows, run the winner as one batch, again, and row by row, and write answers and tolerances.
+
+    Raises:
+        StepFailed: the split is empty, the runtime refuses the model, or its answers cannot be guarded.
+    """
+    if request.split.rows == 0:
+        raise StepFailed("The test split has no rows, so there are no golden requests.")
+    runtime = as_runtime(request.target)
+    session = runtime.open(Path(request.folder))
+    index = choose_rows(request.split.rows, request.seed, request.rows)
+    matched = match_inputs(session.signature, request.split.input_arrays())
+    inputs = {name: np.array(values[index]) for name, values in matched.items()}
+    origin = Origin(
+        seed=request.seed,
+        classification=request.classification,
+        cpu_flags=read_environment(()).flags,
+        runtime=request.target.model_dump(mode="json"),
+    )
+    return make_golden(Path(request.out), inputs, as_run(session), origin)
+
+
+def as_run(session: Session) -> Run:
+    """An opened model as a golden `run`: dtypes as its signature says, filled up where its batch size is fixed."""
+
+    def run(feeds: dict[str, Array]) -> dict[str, Array]:
+        rows = len(next(iter(feeds.values())))
+        parts = [outputs for _, outputs in predict_rows(session, feeds, rows)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return run

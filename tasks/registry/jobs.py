@@ -1,0 +1,182 @@
+"""The registry's jobs: records in and out, run in a worker, so that the orchestrating process never pays for MLflow.
+
+`initialize` is worth starting early: it imports MLflow and makes the database's tables while a model still trains.
+"""
+
+from pathlib import Path
+
+from tasks.bundle.manifest import Manifest
+from tasks.bundle.write import BundleRequest, layout, seal
+from tasks.foundations.record import Record
+from tasks.registry.mlflow_registry import Registry
+from tasks.registry.model_folder import dress
+from tasks.registry.records import RELEASE_TAG, Place, ReleaseLog
+
+
+class Done(Record):
+    """Nothing to tell."""
+
+
+class InitializeRequest(Record):
+    """Where MLflow is."""
+
+    place: Place
+
+
+class BundleResult(Record):
+    """A sealed bundle.
+
+    Attributes:
+        digest: of its content (`Manifest.digest`).
+        winners: target -> digest of its winner.
+    """
+
+    digest: str
+    winners: dict[str, str]
+
+
+class PublishRequest(Record):
+    """One release to log, and to register where it made a bundle.
+
+    Attributes:
+        place: where MLflow is.
+        log: what its run shows.
+        model: registered name.
+        bundle: absolute path of the sealed bundle, or None for a release that was refused.
+        tags: of the version.
+    """
+
+    place: Place
+    log: ReleaseLog
+    model: str
+    bundle: str | None = None
+    tags: dict[str, str] = {}
+
+
+class PublishResult(Record):
+    """What MLflow now has.
+
+    Attributes:
+        run_id: run of the release.
+        run_link: address of its page, None for a database without a server.
+        version: registered version, None without a bundle.
+        repeated: this release had registered its version before; nothing was written.
+    """
+
+    run_id: str
+    run_link: str | None = None
+    version: int | None = None
+    repeated: bool = False
+
+
+class AttachRequest(Record):
+    """Files made after the run was logged, the report for one.
+
+    Attributes:
+        place: where MLflow is.
+        run_id: the run.
+        artifacts: absolute paths by the name of their folder in the run; the empty name is its root.
+        metrics: further figures.
+    """
+
+    place: Place
+    run_id: str
+    artifacts: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+
+
+class AliasRequest(Record):
+    """Aliases to bring in line with the journal.
+
+    Attributes:
+        place: where MLflow is.
+        model: registered name.
+        aliases: alias -> version, or None to take the alias away. Others stay.
+    """
+
+    place: Place
+    model: str
+    aliases: dict[str, int | None]
+
+
+class AliasResult(Record):
+    """Alias -> version, all that the model now has."""
+
+    aliases: dict[str, int]
+
+
+class LocateRequest(Record):
+    """A version whose bundle is wanted; see `Registry.locate`."""
+
+    place: Place
+    model: str
+    version: int
+    cache: str
+
+
+class LocateResult(Record):
+    """Absolute path of the verified bundle, and its manifest."""
+
+    folder: str
+    manifest: Manifest
+
+
+def initialize(request: InitializeRequest) -> Done:
+    """Import MLflow and create what is missing: tables, experiment, artifact folder."""
+    Registry(request.place).open()
+    return Done()
+
+
+def write_bundle(request: BundleRequest) -> BundleResult:
+    """Lay out, add MLflow's files, seal: the whole bundle in the empty folder `request.out`."""
+    layout(request)
+    dress(request)
+    manifest = seal(request)
+    return BundleResult(digest=manifest.digest, winners=manifest.winner_digests)
+
+
+def publish(request: PublishRequest) -> PublishResult:
+    """Log a release and register its bundle. Can be repeated: a release registers at most one version."""
+    registry = Registry(request.place).open()
+    if request.bundle is not None and (found := registry.find(request.model, request.log.release)) is not None:
+        run_id = found.run_id or ""
+        return PublishResult(run_id=run_id, run_link=registry.run_link(run_id), version=found.version, repeated=True)
+    run_id = registry.log_release(request.log)
+    version = None
+    try:
+        if request.bundle is not None:
+            marks = {**request.tags, RELEASE_TAG: request.log.release}
+            version = registry.register(request.model, Path(request.bundle), run_id, marks)
+    except BaseException:
+        registry.finish(run_id, "FAILED")
+        raise
+    registry.finish(run_id, request.log.status)
+    return PublishResult(run_id=run_id, run_link=registry.run_link(run_id), version=version)
+
+
+def attach(request: AttachRequest) -> Done:
+    """Add files and figures to a run that was logged before."""
+    registry = Registry(request.place).open()
+    for folder, path in request.artifacts.items():
+        registry.attach(request.run_id, Path(path), folder or None)
+    if request.metrics:
+        registry.log_metrics(request.run_id, request.metrics)
+    return Done()
+
+
+def set_aliases(request: AliasRequest) -> AliasResult:
+    """Set and take away aliases; nothing is written where they already are as asked."""
+    registry = Registry(request.place).open()
+    now = registry.aliases(request.model)
+    for alias, version in request.aliases.items():
+        if version is None and alias in now:
+            registry.delete_alias(request.model, alias)
+        elif version is not None and now.get(alias) != version:
+            registry.set_alias(request.model, alias, version)
+    return AliasResult(aliases=registry.aliases(request.model))
+
+
+def locate(request: LocateRequest) -> LocateResult:
+    """Find or fetch a version's bundle and verify it."""
+    folder = Registry(request.place).open().locate(request.model, request.version, Path(request.cache))
+    return LocateResult(folder=str(folder), manifest=Manifest.read(folder))

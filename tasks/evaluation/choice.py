@@ -1,0 +1,182 @@
+"""The winner of a target, the same one every time, and which candidates nothing else beats on every axis."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.evaluation.gates import FAMILIES, family, higher_is_better, is_function
+from tasks.evaluation.judge import passes
+from tasks.evaluation.latency import RESOLUTION
+from tasks.evaluation.verdict import Verdict
+from tasks.foundations.record import Record
+
+PASSED, REFUSED, UNDECIDED = 0, 3, 4
+Outcome = Literal["pass", "fail", "inconclusive"]
+
+
+class Choose(Record):
+    """The objective among candidates that pass every gate. Default: minimize p50_ms."""
+
+    minimize: str | None = Field(default=None, description="The smallest value of this metric wins, e.g. p50_ms.")
+    maximize: str | None = Field(default=None, description="The largest value of this metric wins, e.g. accuracy.")
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return self.minimize or self.maximize or "p50_ms"
+
+    @property
+    def maximizes(self) -> bool:
+        """Whether the largest value wins."""
+        return self.maximize is not None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.minimize is not None and self.maximize is not None:
+            raise ValueError("choose has one objective: give minimize or maximize, not both.")
+        if family(self.metric) is None:
+            known = [*FAMILIES, "top_5_accuracy"]
+            near = difflib.get_close_matches(self.metric, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"unknown metric {self.metric!r}.{meant} Known: {', '.join(known)}.")
+        if not is_function(self.metric) and self.maximizes != higher_is_better(self.metric):
+            word = "maximize" if higher_is_better(self.metric) else "minimize"
+            raise ValueError(f"{self.metric} is better the other way: write {word}: {self.metric}.")
+        return self
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One candidate on one target.
+
+    Attributes:
+        name: the candidate.
+        verdicts: of every gate.
+        figures: metric -> value, e.g. `accuracy`, `p50_ms`, `size_bytes`; whatever is known.
+    """
+
+    name: str
+    verdicts: Sequence[Verdict]
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Fail if any gate failed, else inconclusive if any is, else pass."""
+        statuses = {verdict.status for verdict in self.verdicts}
+        if passes(self.verdicts):
+            return "pass"
+        return "fail" if "fail" in statuses else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a target gets.
+
+    Attributes:
+        winner: name of the candidate, None if there is none.
+        exit_code: 0 with a winner, 4 if a candidate could still pass with more evidence, else 3.
+        reason: one sentence.
+    """
+
+    winner: str | None
+    exit_code: int
+    reason: str
+
+
+def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
+    """The best by the objective among candidates that pass, in any order of the input the same one.
+
+    Times and throughput differ by noise alone up to 5 %, so all candidates within 5 % of the best are equal; other
+    metrics are equal only exactly. Among equals the smaller file wins (`size_bytes`, unknown is last), then the name.
+    A candidate that passes but lacks the objective's figure cannot win.
+
+    Args:
+        objective: from the config.
+        candidates: all of one target.
+    """
+    metric = objective.metric
+    passing = [each for each in candidates if each.outcome == "pass"]
+    able = [each for each in passing if metric in each.figures]
+    if not able:
+        return _no_winner(objective, candidates, passing)
+    sign = -1.0 if objective.maximizes else 1.0
+    best = min(sign * each.figures[metric] for each in able)
+    noisy = family(metric) in ("latency", "throughput")
+    equal = [each for each in able if _is_equal(each.figures[metric], sign * best, noisy)]
+    winner = min(equal, key=lambda each: (each.figures.get("size_bytes", float("inf")), each.name))
+    word = "largest" if objective.maximizes else "smallest"
+    reason = f"{winner.name} passes every gate and has the {word} {metric}, {winner.figures[metric]:.4g}."
+    if len(equal) > 1:
+        others = ", ".join(sorted(each.name for each in equal if each is not winner))
+        within = "within 5 %" if noisy else "equal"
+        reason = f"{winner.name} passes every gate; {metric} of {others} is {within}, and its file is no larger."
+    return Choice(winner.name, PASSED, reason)
+
+
+def release_exit_code(choices: Sequence[Choice]) -> int:
+    """The worst target: refused (3) before inconclusive (4) before done (0); refused if there is no target."""
+    codes = {choice.exit_code for choice in choices}
+    return next((code for code in (REFUSED, UNDECIDED, PASSED) if code in codes), REFUSED)
+
+
+def _is_equal(figure: float, best: float, noisy: bool) -> bool:
+    if not noisy:
+        return figure == best
+    return max(figure, best) <= RESOLUTION * min(figure, best)
+
+
+def _no_winner(objective: Choose, candidates: Sequence[Judged], passing: Sequence[Judged]) -> Choice:
+    if passing:
+        names = ", ".join(sorted(each.name for each in passing))
+        return Choice(None, REFUSED, f"{names} pass every gate, but {objective.metric} is not known for any of them.")
+    unsure = sorted(each.name for each in candidates if each.outcome == "inconclusive")
+    if unsure:
+        return Choice(None, UNDECIDED, f"No candidate passes; the measurements cannot decide on {', '.join(unsure)}.")
+    return Choice(None, REFUSED, "No candidate passes every gate.")
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """One candidate in the plot of quality, latency and size; `on_front` if no other is at least as good in all."""
+
+    name: str
+    quality: float
+    p50_ms: float
+    size_bytes: float
+    passed: bool
+    on_front: bool
+
+
+def pareto(candidates: Sequence[Judged], quality_metric: str) -> list[ParetoPoint]:
+    """Mark the candidates that no other beats: at least as good on quality, p50_ms and size_bytes and better on one.
+
+    Candidates without all three figures are left out; rejected ones stay, marked by `passed`.
+
+    Args:
+        candidates: all of one target.
+        quality_metric: `task.primary_metric`; its direction is known.
+    """
+    sign = 1.0 if higher_is_better(quality_metric) else -1.0
+    wanted = (quality_metric, "p50_ms", "size_bytes")
+    known = [each for each in candidates if all(metric in each.figures for metric in wanted)]
+    costs = [
+        (-sign * each.figures[quality_metric], each.figures["p50_ms"], each.figures["size_bytes"]) for each in known
+    ]
+    return [
+        ParetoPoint(
+            each.name,
+            each.figures[quality_metric],
+            each.figures["p50_ms"],
+            each.figures["size_bytes"],
+            each.outcome == "pass",
+            not any(_beats(other, cost) for other in costs),
+        )
+        for each, cost in zip(known, costs, strict=True)
+    ]
+
+
+def _beats(other: tuple[float, ...], cost: tuple[float, ...]) -> bool:
+    return other != cost and all(theirs <= ours for theirs, ours in zip(other, cost, strict=True))

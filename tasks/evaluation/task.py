@@ -1,0 +1,37 @@
+"""What a model is for: this alone decides which metrics exist and how raw outputs are read."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.foundations.record import Record
+
+
+class Classification(Record):
+    """One class a row, out of two or more."""
+
+    kind: Literal["classification"]
+    output: Literal["logits", "probabilities"] = Field(
+        description="What the model puts out: `logits` (before softmax or sigmoid) or `probabilities`. "
+        "A binary model may have one output column or two."
+    )
+    top_k: int = Field(
+        default=5,
+        ge=2,
+        le=1000,
+        description="k of top_5_accuracy, top_3_accuracy, ...; left out for models with no more than k classes.",
+    )
+
+
+class Regression(Record):
+    """One or more real numbers a row."""
+
+    kind: Literal["regression"]
+
+
+Task = Annotated[Classification | Regression, Field(discriminator="kind")]
+
+
+def primary_metric(task: Classification | Regression) -> str:
+    """The quality metric that tables and the Pareto front show: `accuracy`, or `rmse` for regression."""
+    return "accuracy" if isinstance(task, Classification) else "rmse"

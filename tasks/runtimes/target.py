@@ -1,0 +1,28 @@
+"""The field type of a target in requests: travels as JSON between processes and comes back as the menu's own class."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from tasks.foundations.menu import choices
+from tasks.foundations.record import Record
+
+MENU = "tasks.runtimes"
+
+
+def parse_target(value: Any) -> Any:
+    """A mapping with `runtime` -> the record of that choice; anything else is left to the field's own validation.
+
+    Raises:
+        ValueError: no such runtime.
+    """
+    if not isinstance(value, dict):
+        return value
+    menu = choices(MENU, "runtime")
+    word = value.get("runtime")
+    if word not in menu:
+        raise ValueError(f"runtime {word!r} is not one of {', '.join(menu)}")
+    return menu[word].model_validate(value)
+
+
+Target = Annotated[Record, BeforeValidator(parse_target), SerializeAsAny()]

@@ -1,0 +1,29 @@
+"""Adam whose weight decay does not pass through the adaptive scaling."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.foundations.record import Record
+from tasks.training import rate
+
+
+class AdamW(Record):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    kind: Literal["adamw"]
+    learning_rate: rate.Rate = Field(0.001, description="A number, or a schedule.")
+    beta_1: float = Field(0.9, ge=0, lt=1, description="Memory of the mean gradient.")
+    beta_2: float = Field(0.999, ge=0, lt=1, description="Memory of the mean squared gradient.")
+    weight_decay: float = Field(0.004, ge=0, description="Share of each weight taken off a step, times the rate.")
+    clip_norm: float | None = Field(None, gt=0, description="Longest gradient of one weight; longer ones are cut.")
+
+    def build(self, keras: Any, steps_per_epoch: int, epochs: int) -> Any:
+        """An optimizer of `keras` (or tf_keras) for a training of so many steps."""
+        return keras.optimizers.AdamW(
+            learning_rate=rate.build(self.learning_rate, keras, steps_per_epoch, epochs),
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            weight_decay=self.weight_decay,
+            clipnorm=self.clip_norm,
+        )

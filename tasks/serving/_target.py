@@ -1,12 +1,12 @@
 """What every serving target of the menu can do; promotion knows no more about them than this."""
 
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.menu import choices
 from tasks.serving.pointer import Pointer
-from tasks.serving.staging import Payload
+from tasks.serving.staging import Payload, folder_of
 
 
 class ServingTarget(Protocol):
@@ -81,3 +81,13 @@ def parse(dump: dict[str, object]) -> ServingTarget:
     if kind not in menu:
         raise InputError(f"There is no serving kind {kind!r}. Expected one of: {', '.join(menu)}.")
     return cast("ServingTarget", menu[kind].model_validate(dump))
+
+
+def present(root: Path, model: str) -> list[ServingTarget]:
+    """A serving target for every kind that has a folder for this model, whatever config made it.
+
+    They stand for the folder, not for a section of a config: their own settings are absent.
+    """
+    menu: dict[str, Any] = dict(choices("tasks.serving"))
+    found = [kind for kind in menu if folder_of(root, kind, model).is_dir()]
+    return [cast("ServingTarget", menu[kind].model_construct(kind=kind, target="")) for kind in found]

@@ -1,0 +1,219 @@
+"""Promote and rollback: rules first, then intent, staged, moved, done, and the registry's aliases last."""
+
+import uuid
+
+from tasks.foundations.errors import Conflict, InputError, Refused, SlipwayError
+from tasks.journal.event import Event, Kind
+from tasks.journal.fold import ModelState, fold
+from tasks.promotion.aliases import align
+from tasks.promotion.attempt import history_after, make, note, undo
+from tasks.promotion.control import Control, Move, Order
+from tasks.promotion.known import check_model, check_version
+from tasks.promotion.settle import settle
+
+
+def promote(control: Control, model: str, version: int, order: Order) -> Move:
+    """Put a version into production, on every serving kind that it was made for.
+
+    Doing it twice is doing it once. What an earlier, killed process left is settled first.
+
+    Args:
+        control: where production is controlled from.
+        model: name of the model.
+        version: a version that the journal knows (or whose digest the order brings).
+        order: who asks and on what terms.
+
+    Raises:
+        InputError: no such model or version, or a request id that meant another move.
+        Refused: the version was rolled back, or has no passing record, and the order does not force it with a reason.
+        Conflict: another process is moving the model, or production has changed since `expected_serial`.
+        DigestMismatch: bundle, staged copy or journal are not what they must be.
+        SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
+    """
+    if order.digest is None:
+        check_model(control.journal, model)
+    with control.exclusive(model, f"{order.actor}'s promote of version {version}"):
+        settled = settle(control, model)
+        state = fold(control.journal.events(model))
+        if order.digest is None:
+            check_version(state, model, version)
+        if state.champion == version or _applied(state, order, "promote", version):
+            return _nothing(control, model, "promote", state, f"{model} {version} is in production already.", settled)
+        _check_expected(state, order, model)
+        _check_promotable(state, order, model, version)
+        return _carry_out(control, state, _intent(state, order, model, "promote", version), settled)
+
+
+def rollback(control: Control, model: str, order: Order, to: int | None = None) -> Move:
+    """Take the champion out of production and bring the version before it, or `to`, back.
+
+    `rollback --to V` twice is once; plain `rollback` twice goes back twice. The version to go back to stands staged
+    already, so this is one small file a serving kind.
+
+    Args:
+        control: where production is controlled from.
+        model: name of the model.
+        order: who asks and on what terms.
+        to: a version of the production history, None for the one before the champion.
+
+    Raises:
+        InputError: no such model or version, or a request id that meant another move.
+        Refused: there is nothing to go back to, or `to` is not in the production history.
+        Conflict: another process is moving the model, or production has changed since `expected_serial`.
+        DigestMismatch: bundle or journal are not what they must be.
+        SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
+    """
+    check_model(control.journal, model)
+    target = "the version before" if to is None else f"version {to}"
+    with control.exclusive(model, f"{order.actor}'s rollback to {target}"):
+        settled = settle(control, model)
+        state = fold(control.journal.events(model))
+        if _applied(state, order, "rollback", to) or (to is not None and to == state.champion):
+            message = f"{model} {state.champion} is in production already; nothing was rolled back."
+            return _nothing(control, model, "rollback", state, message, settled)
+        version = _version_to_go_back_to(state, model, to)
+        _check_expected(state, order, model)
+        return _carry_out(control, state, _intent(state, order, model, "rollback", version), settled)
+
+
+def _applied(state: ModelState, order: Order, kind: Kind, version: int | None) -> bool:
+    """Whether the order's request id has already made its move."""
+    earlier = state.attempts.get(order.request_id) if order.request_id else None
+    if earlier is None:
+        return False
+    if earlier.kind != kind or version not in (None, earlier.version):
+        raise InputError(
+            f"Request id {order.request_id!r} already stands for the {earlier.kind} of version {earlier.version}. "
+            "Use a new id for a new move."
+        )
+    return earlier.phase == "done"
+
+
+def _check_expected(state: ModelState, order: Order, model: str) -> None:
+    moved = state.moved
+    if order.expected_serial is not None and moved is not None and moved.serial > order.expected_serial:
+        raise Conflict(
+            f"Production of {model} has changed since this was decided: {moved.kind} of version {moved.version} by "
+            f"{moved.actor} at {moved.at}; version {state.champion} is in production. Decide anew against it."
+        )
+
+
+def _check_promotable(state: ModelState, order: Order, model: str, version: int) -> None:
+    why = ""
+    if version in state.rolled_back:
+        why = "was taken out of production by a rollback"
+    elif version not in state.registered:
+        why = "has no record of having passed its gates"
+    if why and not (order.force and order.reason.strip()):
+        raise Refused(f"{model} {version} {why}. It comes back only with --force and --reason.")
+
+
+def _version_to_go_back_to(state: ModelState, model: str, to: int | None) -> int:
+    if to is not None:
+        check_version(state, model, to)
+    if state.champion is None:
+        raise Refused(f"Nothing of {model} is in production, so nothing can be rolled back. Use `promote`.")
+    if state.previous is None:
+        raise Refused(
+            f"{model} {state.champion} has no version before it in production, so it cannot be rolled back. "
+            "Promote another version instead."
+        )
+    if to is None:
+        return state.previous
+    if to not in state.stack[1:]:
+        history = ", ".join(str(version) for version in state.stack[1:])
+        raise Refused(f"{model} {to} is not below the champion in the production history ({history}). Use `promote`.")
+    return to
+
+
+def _intent(state: ModelState, order: Order, model: str, kind: Kind, version: int) -> Event:
+    digest = state.digests.get(version, order.digest)
+    if digest is None or order.digest not in (None, digest):
+        raise InputError(f"{model} {version} was registered with digest {digest}, not {order.digest}.")
+    return Event(
+        model=model,
+        attempt=order.request_id or uuid.uuid4().hex,
+        kind=kind,
+        phase="intent",
+        version=version,
+        from_version=state.champion,
+        digest=digest,
+        actor=order.actor,
+        reason=order.reason,
+        run=order.run,
+    )
+
+
+def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[str]) -> Move:
+    history = history_after(control, state, draft)
+    if draft.kind == "promote":
+        history.prove(draft.version)
+    intent = control.journal.append(draft, state.last_serial)
+    try:
+        # A rollback trusts the copy that served before: its servers verify what they load.
+        history.stage(draft.version, trust_names=draft.kind == "rollback")
+        staged = note(control, intent, "staged", intent.serial)
+        warnings = make(control, history, intent, staged.serial)
+    except BaseException as error:
+        _undo_after(control, intent, error)
+        if isinstance(error, OSError):
+            raise SlipwayError(_undone_sentence(intent, error)) from error
+        raise
+    after = fold(control.journal.events(draft.model))
+    warnings = [*settled, *warnings, *align(control, draft.model, after)]
+    return _move(after, intent, warnings)
+
+
+def _undo_after(control: Control, intent: Event, error: BaseException) -> None:
+    reason = f"{type(error).__name__}: {error}"
+    try:
+        undo(control, intent, reason)
+    except (SlipwayError, OSError) as second:
+        raise SlipwayError(
+            f"The {intent.kind} of {intent.model} {intent.version} failed ({reason}), and undoing it failed too "
+            f"({second}). Run `reconcile`: it finishes or undoes the move."
+        ) from error
+
+
+def _undone_sentence(intent: Event, error: OSError) -> str:
+    still = f"version {intent.from_version} still serves" if intent.from_version else "nothing serves, as before"
+    return (
+        f"The {intent.kind} of {intent.model} {intent.version} failed: {error}. It was undone: {still}. "
+        "Check the disk's room and rights, then try again."
+    )
+
+
+def _move(state: ModelState, intent: Event, warnings: list[str]) -> Move:
+    before = f"version {intent.from_version}" if intent.from_version is not None else "nothing"
+    if intent.kind == "promote":
+        message = f"{intent.model} {intent.version} is in production; before it was {before}."
+    else:
+        below = f"would go to {state.previous}" if state.previous is not None else "has nothing to go back to"
+        message = f"{intent.model} is back from {before} to version {intent.version}; another plain rollback {below}."
+    return Move(
+        model=intent.model,
+        kind=intent.kind,
+        version=intent.version,
+        from_version=intent.from_version,
+        moved=True,
+        attempt=intent.attempt,
+        message=message,
+        warnings=tuple(warnings),
+    )
+
+
+def _nothing(control: Control, model: str, kind: Kind, state: ModelState, message: str, settled: list[str]) -> Move:
+    champion = state.champion
+    if champion is None:
+        raise SlipwayError(f"{message} But the journal names no champion of {model}. Look at `status`.")
+    warnings = [*settled, *(align(control, model, state) if settled else [])]
+    return Move(
+        model=model,
+        kind=kind,
+        version=champion,
+        from_version=champion,
+        moved=False,
+        attempt=None,
+        message=message,
+        warnings=tuple(warnings),
+    )

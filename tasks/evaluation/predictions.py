@@ -13,7 +13,7 @@ from tasks.evaluation.task import Classification, Regression
 from tasks.foundations.errors import InputError, StepFailed
 
 Array = np.ndarray[Any, Any]
-SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)  # one for every dtype, so that models stay comparable
 TOLERANCE = 1e-3
 
 

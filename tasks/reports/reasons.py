@@ -1,0 +1,145 @@
+"""The sentences of a release: why this one, what was refused and by which gate. One wording for every place."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.evaluation.verdict import Status, Verdict
+from tasks.reports import format as text
+from tasks.reports.summary import CandidateRow, Outcome, ReleaseSummary
+
+GLYPHS: dict[str, str] = {
+    "pass": "\u2713",
+    "fail": "\u2715",
+    "inconclusive": "?",
+    "broken": "!",
+    "not_applicable": "\u2013",
+}
+WORDS: dict[Outcome, str] = {
+    "pass": "passed",
+    "fail": "refused",
+    "inconclusive": "inconclusive",
+    "broken": "broken",
+    "not_applicable": "not applicable",
+}
+_SEVERITY: tuple[Status, ...] = ("fail", "inconclusive", "pass", "not_applicable")
+
+
+@dataclass(frozen=True)
+class State:
+    """The release in one word, with the colour class it is shown in."""
+
+    word: str
+    tone: str
+
+
+def state(summary: ReleaseSummary) -> State:
+    """What became of the release."""
+    if summary.promoted:
+        return State("Promoted", "pass")
+    by_code = {1: State("Failed", "fail"), 2: State("Not started", "fail"), 3: State("Refused", "fail")}
+    by_code |= {4: State("Inconclusive", "inconclusive"), 130: State("Interrupted", "fail")}
+    by_code |= {143: State("Terminated", "fail")}
+    if summary.exit_code in by_code:
+        return by_code[summary.exit_code]
+    if summary.exit_code == 0 and summary.version is not None:
+        return State("Waiting", "inconclusive")
+    return State("Unchanged", "not_applicable") if summary.exit_code == 0 else State("Failed", "fail")
+
+
+def verdict_word(row: CandidateRow) -> str:
+    """The row's verdict in one or two words."""
+    return "winner" if row.winner else WORDS[row.outcome]
+
+
+def blocking(row: CandidateRow) -> list[Verdict]:
+    """The verdicts that stopped a candidate: failures first, then what could not be decided."""
+    failed = [verdict for verdict in row.verdicts if verdict.status == "fail"]
+    return failed + [verdict for verdict in row.verdicts if verdict.status == "inconclusive"]
+
+
+def short_reason(row: CandidateRow) -> str:
+    """A word for the table: the metric that stopped the candidate, or its outcome."""
+    stopped = blocking(row)
+    if row.outcome in ("fail", "inconclusive") and stopped:
+        where = f" {stopped[0].slice}" if stopped[0].slice else ""
+        return f"{stopped[0].metric}{where}"
+    return "n/a" if row.outcome == "not_applicable" else verdict_word(row)
+
+
+def reason(row: CandidateRow) -> str:
+    """The row's own sentence, or one made of what stopped it."""
+    if row.reason:
+        return row.reason
+    stopped = blocking(row)
+    if stopped and row.outcome in ("fail", "inconclusive"):
+        more = f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else ""
+        return f"{stopped[0].reason}{more}"
+    return {"broken": "a step failed", "not_applicable": "does not apply to this target"}.get(row.outcome, "")
+
+
+def why(summary: ReleaseSummary, target: str) -> str:
+    """Why the winner won, or why there is none, in one or two sentences."""
+    rows = summary.rows_of(target)
+    winner = summary.winner(target)
+    if winner is None:
+        return _why_none(rows, target)
+    passed = [row for row in rows if row.passed]
+    rivals = [row for row in passed if row is not winner]
+    field = "the only candidate that" if not rivals else f"best of the {len(passed)} candidates that"
+    sentence = f"{winner.name} is {field} passed every gate on {target} ({summary.objective})."
+    facts = _advantages(summary, winner)
+    if facts:
+        sentence += f" It is {facts}."
+    runner_up = min(rivals, key=lambda row: row.p50_ms or float("inf"), default=None)
+    if runner_up is not None and runner_up.p50_ms is not None and summary.objective == "minimize p50_ms":
+        value = text.milliseconds(runner_up.p50_ms)
+        sentence += f" The next fastest that passed is {runner_up.name} at {value} ms."
+    return sentence
+
+
+def tally(row: CandidateRow) -> str:
+    """`3 passed, 1 not applicable`: the gates of one candidate, counted."""
+    words = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive", "not_applicable": "not applicable"}
+    counts = {word: sum(verdict.status == status for verdict in row.verdicts) for status, word in words.items()}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no gates"
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The verdict that decides among several of one gate (its slices)."""
+    return min(verdicts, key=lambda verdict: _SEVERITY.index(verdict.status), default=None)
+
+
+def _advantages(summary: ReleaseSummary, row: CandidateRow) -> str:
+    facts = []
+    if row.name == "float32":
+        return ""
+    if row.speedup_p50 is not None:
+        faster = row.speedup_p50 >= 1
+        factor = row.speedup_p50 if faster else 1 / row.speedup_p50
+        facts.append(f"{text.ratio(factor)} {'faster' if faster else 'slower'} than float32")
+    share = summary.size_ratio(row)
+    if share:
+        facts.append(f"{text.ratio(1 / share)} smaller" if share <= 1 else f"{text.ratio(share)} larger")
+    if row.drop is not None:
+        facts.append(_drop_words(row.drop, summary.primary_metric))
+    return f"{', '.join(facts[:-1])} and {facts[-1]}" if len(facts) > 1 else "".join(facts)
+
+
+def _drop_words(value: float, metric: str) -> str:
+    if value == 0:
+        return f"equal to the reference in {metric}"
+    amount = f"{abs(value) * 100:.2f} points" if text.is_share(metric) else text.number(abs(value), 2)
+    return f"{amount} {'worse' if value > 0 else 'better'} than the reference in {metric}"
+
+
+def _why_none(rows: Sequence[CandidateRow], target: str) -> str:
+    if not rows:
+        return f"No candidate reached {target}."
+    counts = {word: sum(row.outcome == outcome for row in rows) for outcome, word in WORDS.items()}
+    parts = [f"{count} {word}" for word, count in counts.items() if count]
+    passed = " None was chosen." if counts["passed"] else ""
+    stopped = Counter(verdict.gate for row in rows for verdict in {v.gate: v for v in blocking(row)}.values())
+    gates = ", ".join(f"{gate} ({count} of {len(rows)})" for gate, count in stopped.most_common(3))
+    by = f" Stopped by {gates}." if gates else ""
+    return f"No winner on {target}: of {len(rows)} candidate{'s' * (len(rows) > 1)}, {', '.join(parts)}.{by}{passed}"

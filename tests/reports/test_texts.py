@@ -1,0 +1,155 @@
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.evaluation.verdict import Verdict
+from tasks.reports import figures, format, markdown, reasons, tables
+
+
+def test_markdown_shows_the_decision_every_candidate_and_why_not(any_case):
+    text = markdown.gate_report(any_case)
+
+    assert markdown.escape(any_case.decision) in text
+    assert all(markdown.escape(row.name) in text for row in any_case.rows)
+    assert len(text) < 40_000
+
+
+def test_hostile_names_do_not_break_the_markdown_table(summary):
+    rows = tuple(row.model_copy(update={"name": "a|b\n<script>`x`"}) for row in summary.rows)
+
+    text = markdown.gate_report(summary.model_copy(update={"rows": rows}))
+
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + len(rows)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert not re.search(r"(?<!\\)<script", text)
+
+
+def test_table_rows_have_the_same_columns(any_case):
+    assert len({tuple(row) for row in markdown.table_rows(any_case)}) <= 1
+
+
+def test_every_metric_name_is_one_that_mlflow_takes(any_case):
+    rows = tuple(
+        row.model_copy(
+            update={"slices": {"site=a b\u00e9/../x": {"accuracy": 1.0}, "site\u00eca b\u00e9/../x": {"accuracy": 0.5}}}
+        )
+        for row in any_case.rows
+    )
+
+    found = figures.metrics_of(any_case.model_copy(update={"rows": rows}))
+
+    assert all(re.fullmatch(r"[A-Za-z0-9_\-. :/]{1,250}", name) and ".." not in name.split("/") for name in found)
+    assert all(math.isfinite(value) for value in found.values())
+    assert sum("/slice/" in name for name in found) == 2 * len(rows)
+
+
+def test_mlflow_gets_the_same_figures_as_the_table(summary):
+    found = figures.metrics_of(summary)
+
+    assert found["cpu/int8/p50_ms"] == 0.0158
+    assert found["cpu/int8/accuracy"] == 0.9822
+    assert found["cpu/int8/winner"] == 1.0 and found["cpu/float16/passed"] == 0.0
+    assert found["cpu/int8/slice/writer_clerk/accuracy"] == pytest.approx(0.9862)
+    assert "tfs/int8/p50_ms" not in found
+    assert figures.candidate_metrics(summary, "int8")["cpu/p50_ms"] == 0.0158
+    assert found["stage/compress/seconds"] == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.01578, "0.0158"), (0.4123, "0.412"), (1.2345, "1.23"), (12.34, "12.3"), (123.4, "123"), (None, "\u2013")],
+)
+def test_milliseconds_have_three_significant_digits(value, expected):
+    assert format.milliseconds(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0\u00a0B"),
+        (999, "999\u00a0B"),
+        (164_110, "164\u00a0kB"),
+        (7_490_000, "7.5\u00a0MB"),
+        (999_600, "1.0\u00a0MB"),
+    ],
+)
+def test_sizes_are_decimal(value, expected):
+    assert format.size(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.04, "0.04\u00a0s"), (59.96, "1\u00a0min 00\u00a0s"), (3725, "1\u00a0h 02\u00a0min")]
+)
+def test_times_are_readable(value, expected):
+    assert format.seconds(value) == expected
+
+
+@given(st.floats(-1e12, 1e12))
+def test_a_number_is_never_off_by_more_than_its_last_shown_digit(value):
+    shown = float(format.number(value).replace("\u2212", "-"))
+
+    assert shown == pytest.approx(value, rel=0.006, abs=1e-12)
+
+
+def test_a_drop_is_shown_with_the_sign_that_the_reader_expects():
+    assert format.drop(0.0019, "accuracy") == "\u22120.19"
+    assert format.drop(-0.002, "accuracy") == "+0.20"
+    assert format.drop(0.3, "rmse") == "0.3 worse"
+
+
+def test_the_gate_matrix_shows_the_slice_that_decides(summary):
+    def verdict(part: str, status: str) -> Verdict:
+        return Verdict(gate="g", metric="accuracy", slice=part, status=status, measured=0.1, reason=part)
+
+    verdicts = (verdict("a=1", "pass"), verdict("a=2", "fail"), verdict("a=3", "inconclusive"))
+    row = summary.rows[0].model_copy(update={"verdicts": verdicts, "outcome": "fail"})
+
+    matrix = tables.gate_matrix(summary.model_copy(update={"rows": (row,)}), "cpu")
+
+    assert matrix is not None
+    ((_, (cell,)),) = matrix.rows
+    assert cell.verdict is verdicts[1] and (cell.total, cell.not_passed) == (3, 2)
+    assert reasons.short_reason(row) == "accuracy a=2"
+
+
+def test_slices_are_coloured_by_their_drop_against_the_reference(summary):
+    table = tables.heat_table(summary, "cpu", "classes")
+
+    assert table is not None
+    shades = {row.name: [cell.shade for cell in row.cells] for row in table.rows}
+    assert shades["reference"] == [0] * 10
+    assert shades["int8"][8] == -3 and min(shades["int8"][:8]) == 0
+
+
+def test_lower_is_better_slices_are_worse_when_higher(regression_pair):
+    base = regression_pair.rows[0]
+    worse = base.model_copy(update={"name": "worse", "slices": {"site=north": {"rmse": 0.6, "n": 40}}})
+
+    table = tables.heat_table(regression_pair.model_copy(update={"rows": (base, worse)}), "edge", "slices")
+
+    assert table is not None
+    assert [row.cells[0].shade for row in table.rows] == [0, -4]
+
+
+def test_no_winner_names_the_gate_that_stopped_most(nothing_passed):
+    assert "p50_ms min_speedup 1.0 against float32 (2 of 4)" in reasons.why(nothing_passed, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "Promoted"),
+        ({"promoted": False}, "Waiting"),
+        ({"promoted": False, "version": None}, "Unchanged"),
+        ({"promoted": False, "exit_code": 3}, "Refused"),
+        ({"promoted": False, "exit_code": 4}, "Inconclusive"),
+        ({"promoted": False, "exit_code": 1}, "Failed"),
+        ({"promoted": False, "exit_code": 130}, "Interrupted"),
+    ],
+)
+def test_the_release_is_told_in_one_word(summary, change, word):
+    assert reasons.state(summary.model_copy(update=change)).word == word

@@ -9,6 +9,7 @@ targets/<name>/                 one self-contained folder a target; a serving no
 manifest.json                   this file
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,6 @@ from pydantic import AfterValidator, Field, ValidationError
 from tasks.foundations.errors import DigestMismatch
 from tasks.foundations.record import Record
 from tasks.models.signature import Signature
-from tasks.store.digest import digest_entries
 from tasks.store.store import sync
 
 FILE = "manifest.json"
@@ -139,8 +139,11 @@ class Manifest(Record):
 
     @property
     def digest(self) -> str:
-        """Digest of the bundle's content: every file but the manifest and what MLflow adds."""
-        return digest_entries({path: entry.sha256 for path, entry in self.files.items()})
+        """sha256 (hex) of the manifest's text: names the whole bundle, settings included, but not what MLflow adds.
+
+        A sealed bundle whose manifest was edited still agrees with itself; whoever remembers this digest notices.
+        """
+        return hashlib.sha256(self._text().encode()).hexdigest()
 
     @property
     def winner_digests(self) -> dict[str, str]:
@@ -156,11 +159,14 @@ class Manifest(Record):
         """Seal the folder: after this rename the bundle exists, before it there is none."""
         draft = folder / f".{FILE}.tmp"
         with draft.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True))
+            stream.write(self._text())
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(folder / FILE)
         sync(folder)
+
+    def _text(self) -> str:
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -27,7 +27,7 @@ class BundleResult(Record):
     """A sealed bundle.
 
     Attributes:
-        digest: of its content (`Manifest.digest`).
+        digest: names the whole bundle (`Manifest.digest`).
         winners: target -> digest of its winner.
     """
 
@@ -121,6 +121,14 @@ class LocateResult(Record):
     manifest: Manifest
 
 
+class DeleteRequest(Record):
+    """Versions that nobody needs any more."""
+
+    place: Place
+    model: str
+    versions: tuple[int, ...]
+
+
 def initialize(request: InitializeRequest) -> Done:
     """Import MLflow and create what is missing: tables, experiment, artifact folder."""
     Registry(request.place).open()
@@ -180,3 +188,11 @@ def locate(request: LocateRequest) -> LocateResult:
     """Find or fetch a version's bundle and verify it."""
     folder = Registry(request.place).open().locate(request.model, request.version, Path(request.cache))
     return LocateResult(folder=str(folder), manifest=Manifest.read(folder))
+
+
+def delete_versions(request: DeleteRequest) -> Done:
+    """Delete versions and their files; one that an alias points to is refused."""
+    registry = Registry(request.place).open()
+    for version in request.versions:
+        registry.delete_version(request.model, version)
+    return Done()

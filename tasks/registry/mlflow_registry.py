@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from tasks.bundle.manifest import FILE as MANIFEST_FILE
 from tasks.bundle.manifest import Manifest
 from tasks.bundle.verify import verify
-from tasks.foundations.errors import SlipwayError
+from tasks.foundations.errors import Refused, SlipwayError
 from tasks.registry.connection import connect, open_experiment, persist
 from tasks.registry.records import DIGEST_TAG, RELEASE_TAG, Place, ReleaseLog, RunStatus, VersionInfo
 from tasks.registry.runs import finish, log_figures, log_tree
@@ -118,7 +119,8 @@ class Registry:
 
     def delete_alias(self, model: str, alias: str) -> None:
         """Take an alias away; nothing happens where there is none."""
-        persist(lambda: self._client.delete_registered_model_alias(model, alias))
+        if alias in self.aliases(model):
+            persist(lambda: self._client.delete_registered_model_alias(model, alias))
 
     def aliases(self, model: str) -> dict[str, int]:
         """Alias -> version; empty where there is no such model."""
@@ -144,6 +146,21 @@ class Registry:
         manifest = verify(folder)
         self._check_registered(manifest, model, version)
         return folder
+
+    def delete_version(self, model: str, version: int) -> None:
+        """Delete a version, and its files where they are on this machine; its number is never used again.
+
+        Raises:
+            Refused: an alias points to it.
+            SlipwayError: there is no such version.
+        """
+        names = sorted(alias for alias, number in self.aliases(model).items() if number == version)
+        if names:
+            raise Refused(f"{model} version {version} is {' and '.join(names)}; move that alias before deleting it.")
+        folder = local_path(persist(lambda: self._client.get_model_version_download_uri(model, str(version))))
+        persist(lambda: self._client.delete_model_version(model, str(version)))
+        if folder is not None and (folder / MANIFEST_FILE).is_file():
+            shutil.rmtree(folder)
 
     def run_link(self, run_id: str) -> str | None:
         """Address of a run's page, or None for a database without a server (look with `mlflow ui`)."""

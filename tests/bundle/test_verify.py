@@ -110,3 +110,12 @@ def test_what_is_no_manifest_is_refused_in_words(sealed, content):
 
     with pytest.raises(DigestMismatch, match="manifest"):
         verify(folder)
+
+
+def test_an_edited_manifest_has_another_digest(sealed):
+    folder, manifest = sealed
+    content = json.loads((folder / "manifest.json").read_text())
+    content["targets"]["cpu"]["runtime"]["threads"] = 64
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+    assert verify(folder).digest != manifest.digest

@@ -8,7 +8,7 @@ import pytest
 from parts import onnx_winner, request, rows, weights
 
 from tasks.bundle.verify import verify
-from tasks.foundations.errors import DigestMismatch, InputError, SlipwayError
+from tasks.foundations.errors import DigestMismatch, InputError, Refused, SlipwayError
 from tasks.registry import jobs
 from tasks.registry.mlflow_registry import Registry
 from tasks.registry.records import Place, ReleaseLog, RunRecord
@@ -206,3 +206,53 @@ def test_a_deleted_experiment_comes_back(place, registry):
 
     assert again._experiment == registry._experiment
     assert registry._client.get_experiment(registry._experiment).lifecycle_stage == "active"
+
+
+def test_a_deleted_versions_number_is_never_used_again(place, registry, tmp_path):
+    for release in ("r-1", "r-2"):
+        jobs.publish(publish_request(place, "deleted", bundle(tmp_path / release, release), release))
+    folder = registry.locate("deleted", 2, tmp_path / "cache")
+
+    jobs.delete_versions(jobs.DeleteRequest(place=place, model="deleted", versions=(2,)))
+    third = jobs.publish(publish_request(place, "deleted", bundle(tmp_path / "r-3", "r-3"), "r-3"))
+
+    assert not folder.exists()
+    assert third.version == 3
+    assert [info.version for info in registry.versions("deleted")] == [3, 1]
+
+
+def test_a_version_with_an_alias_is_not_deleted(place, registry, tmp_path):
+    jobs.publish(publish_request(place, "kept", bundle(tmp_path), "r-kept"))
+    registry.set_alias("kept", "champion", 1)
+
+    with pytest.raises(Refused, match="champion"):
+        registry.delete_version("kept", 1)
+
+    verify(registry.locate("kept", 1, tmp_path / "cache"))
+
+
+def test_taking_away_an_alias_that_is_not_there_does_nothing(registry, place, tmp_path):
+    jobs.publish(publish_request(place, "noalias", bundle(tmp_path), "r-noalias"))
+
+    registry.delete_alias("noalias", "champion")
+    registry.delete_alias("no such model", "champion")
+
+    assert registry.aliases("noalias") == {} == registry.aliases("no such model")
+
+
+def test_a_full_disk_registers_nothing_and_says_so(place, registry, tmp_path):
+    """The limit on a file's size fails a write in the middle of the copy, as a full disk does."""
+    import resource
+
+    asked = request(tmp_path, {"cpu": onnx_winner(tmp_path / "w")}, "r-full")
+    (tmp_path / "proof.json").write_bytes(b"0" * (9 << 20))
+    jobs.write_bundle(asked)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, before[1]))
+    try:
+        with pytest.raises(SlipwayError, match="No version was registered"):
+            jobs.publish(publish_request(place, "full", asked.out, "r-full"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert registry.versions("full") == []

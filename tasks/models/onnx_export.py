@@ -1,0 +1,138 @@
+"""The step from the reference, a SavedModel, to its float32 ONNX form, which every ONNX-level technique starts from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from tasks.foundations.errors import InputError
+from tasks.foundations.record import Record
+from tasks.models import onnx_file, onnx_parity, onnx_rows
+from tasks.models.onnx_parity import Parity
+from tasks.models.signature import Signature
+
+EVIDENCE = "evidence.json"
+BATCH_SIZE = 32
+
+Array = np.ndarray[Any, Any]
+
+
+class ExportRequest(Record):
+    """What to convert, and the rows that prove it.
+
+    Attributes:
+        source: model folder with `saved_model/` and `signature.json`.
+        inputs: input name -> absolute path of its `.npy`, (rows, ...): `Split.input_files()`.
+        out: empty folder for `model.onnx`, `signature.json` and `evidence.json`.
+        parity_rows: how many of the rows are compared.
+    """
+
+    source: str
+    inputs: dict[str, str]
+    out: str
+    parity_rows: int = Field(default=256, ge=1)
+
+
+class ExportResult(Record):
+    """Figures of a finished conversion.
+
+    Attributes:
+        size_bytes: size of `model.onnx`.
+        parity: output name -> difference to the SavedModel.
+        evidence: the content of `evidence.json`.
+    """
+
+    size_bytes: int
+    parity: dict[str, Parity]
+    evidence: dict[str, Any]
+
+
+def export(request: ExportRequest) -> ExportResult:
+    """Convert, clean, check, open, compare (a job: runs in a worker).
+
+    Raises:
+        InputError: SavedModel, signature and rows do not belong together.
+        StepFailed: an operator has no ONNX form, the file is refused, or its numbers are off.
+    """
+    source, out = Path(request.source), Path(request.out)
+    signature = Signature.read(source)
+    path = _write_model(source, signature, out)
+    signature.write(out)
+    parity = _prove_parity(request, signature, path)
+    evidence = {
+        "step": "onnx_export",
+        "opset": onnx_file.OPSET,
+        "ir_version": onnx_file.IR_VERSION,
+        "operators": _operators(path),
+        "parity": {name: figures.model_dump(mode="json") for name, figures in parity.items()},
+    }
+    (out / EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
+    return ExportResult(size_bytes=path.stat().st_size, parity=parity, evidence=evidence)
+
+
+def _write_model(source: Path, signature: Signature, out: Path) -> Path:
+    from tasks.models.onnx_clean import clean
+    from tasks.models.onnx_convert import convert
+    from tasks.models.onnx_normal import normalize, order
+
+    model = convert(source / "saved_model", signature)
+    order(model.graph)
+    clean(model)
+    normalize(model, signature)
+    path = onnx_file.write(model, out)
+    onnx_file.check(path)
+    return path
+
+
+def _prove_parity(request: ExportRequest, signature: Signature, path: Path) -> dict[str, Parity]:
+    files = request.inputs.items()
+    arrays = onnx_rows.match(
+        {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files}, signature
+    )
+    rows = min(request.parity_rows, onnx_rows.count(arrays))
+    if rows == 0:
+        raise InputError("There are no rows to compare the ONNX model with the reference on. Give at least one row.")
+    parity = onnx_parity.compare(
+        _run_saved_model(Path(request.source) / "saved_model", arrays, signature, rows),
+        run(path, arrays, signature, rows),
+    )
+    onnx_parity.refuse_difference(parity)
+    return parity
+
+
+def run(path: Path, arrays: Mapping[str, Array], signature: Signature, rows: int) -> dict[str, Array]:
+    """Outputs of an ONNX file for the first `rows` rows; the first row alone, so that the free batch is exercised."""
+    session = onnx_file.session(path)
+    names = list(signature.outputs)
+    first = session.run(names, onnx_rows.take(arrays, signature, 0, 1))
+    parts = [first]
+    for start in range(1, rows, BATCH_SIZE):
+        feed = onnx_rows.take(arrays, signature, start, min(start + BATCH_SIZE, rows))
+        parts.append(session.run(names, feed))
+    return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(names)}
+
+
+def _run_saved_model(folder: Path, arrays: Mapping[str, Array], signature: Signature, rows: int) -> dict[str, Array]:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    infer = loaded.signatures["serving_default"]
+    parts = [
+        infer(**{name: tf.constant(array) for name, array in feed.items()})
+        for feed in onnx_rows.batches(arrays, signature, rows, BATCH_SIZE)
+    ]
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in signature.outputs}
+
+
+def _operators(path: Path) -> dict[str, int]:
+    from collections import Counter
+
+    import onnx
+
+    from tasks.models.onnx_graph import walk
+
+    counted = Counter(node.op_type for node in walk(onnx.load(str(path)).graph))
+    return dict(sorted(counted.items()))

@@ -72,9 +72,11 @@ class TensorFlow(Record):
         """
         import tensorflow as tf
 
-        signature = read_signature(folder, MODEL)
+        # In a bundle, as on a TensorFlow Serving node, the version's folder is itself the SavedModel.
+        bare = (folder / "saved_model.pb").is_file()
+        signature = read_signature(folder, "saved_model.pb" if bare else MODEL)
         try:
-            model = tf.saved_model.load(str(folder / MODEL))
+            model = tf.saved_model.load(str(folder if bare else folder / MODEL))
         except Exception as error:  # whatever a foreign graph raises while it is restored
             raise StepFailed(f"TensorFlow {tf.__version__} cannot load {folder / MODEL}: {one_line(error)}") from error
         if SIGNATURE not in model.signatures:

@@ -6,7 +6,6 @@ Statistics over the rounds are `evaluation`'s; here are only samples.
 """
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from tasks.foundations.errors import InputError, StepFailed
-from tasks.runtimes._process import Process
+from tasks.runtimes._process import Nursery, Process
 from tasks.runtimes.environment import Noise, NoiseMeter, read_environment
 from tasks.runtimes.samples import FILE, ContenderResult, Measurement, MeasureRequest, RoundOf
 from tasks.runtimes.session import Array, as_runtime
@@ -55,12 +54,13 @@ class Bench:
         self.failures: dict[str, StepFailed] = {}
         self._runtime = as_runtime(request.target)
         self._progress = progress or (lambda _: None)
+        self._nursery: Nursery | None = None
         self._processes: dict[str, Process] = {}
         self._records: dict[str, list[RoundOf]] = {name: [] for name in names}
         self._noise: list[Noise] = []
         self._seconds = 0.0
         self._environment = read_environment()
-        self._index = _rows(request, self._runtime.batch_size)
+        self._distinct_rows = min(request.split.rows, max(request.rows, 2 * self._runtime.batch_size))
         (Path(request.out) / "samples").mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -105,7 +105,7 @@ class Bench:
             target=self.request.target,
             options=self._runtime.options(),
             batch_size=self._runtime.batch_size,
-            distinct_rows=len(self._index),
+            distinct_rows=self._distinct_rows,
             rounds=self.rounds,
             contenders={
                 name: ContenderResult(
@@ -126,32 +126,31 @@ class Bench:
         return result
 
     def _start(self) -> None:
-        """Start all processes side by side: importing the library dominates, and it is not measured."""
-        self._progress(f"round {self.rounds + 1}: starting {len(self.samples)} processes")
-        for contender in self.request.contenders:
-            if contender.name in self.samples:
-                self._guard(contender.name, self._spawn, contender.folder)
-        for name in list(self._processes):
-            self._guard(name, lambda process: process.receive("start"))
-
-    def _spawn(self, process: Process, folder: str) -> None:
-        process.send(
-            {
-                "parent": os.getpid(),
-                "target": self.request.target.model_dump(mode="json"),
-                "split": self.request.split.model_dump(mode="json"),
-                "folder": folder,
-                "index": self._index.tolist(),
-                "round_seconds": self.request.effort.round_seconds,
-            }
-        )
+        """Start all processes; importing the library dominates, and it is not measured."""
+        names = list(self.samples)
+        self._progress(f"round {self.rounds + 1}: starting {len(names)} processes")
+        effort = self.request.effort
+        self._nursery = Nursery(names, self._runtime.environment(), effort.reply_seconds)
+        message = {
+            "target": self.request.target.model_dump(mode="json"),
+            "split": self.request.split.model_dump(mode="json"),
+            "rows": self._distinct_rows,
+            "round_seconds": effort.round_seconds,
+        }
+        try:
+            self._nursery.start(message, {each.name: each.folder for each in self.request.contenders})
+        except StepFailed as error:
+            for name in names:
+                self._fail(name, type(error)(f"{name}: {error}"))
+        else:
+            self._processes = dict(self._nursery.processes)
 
     def _open(self) -> dict[str, dict[str, Any]]:
         """Open and warm up one model after the other: load time and first call are measured alone."""
         opened = {}
         for name in list(self._processes):
             self._progress(f"round {self.rounds + 1}: opening {name}")
-            reply = self._guard(name, lambda process: process.ask("open"))
+            reply = self._ask(name, "open")
             if reply is not None:
                 opened[name] = reply
         return opened
@@ -164,38 +163,39 @@ class Bench:
         for block in range(blocks):
             for name in _order(list(opened), block, self.rounds):
                 if name in self._processes:
-                    self._guard(name, lambda process: process.ask("block", calls[process.name]))
+                    self._ask(name, "block", calls[name])
 
     def _collect(self, opened: dict[str, dict[str, Any]]) -> None:
         position = {contender.name: i for i, contender in enumerate(self.request.contenders)}
         for name in list(self._processes):
             file = f"samples/{position[name]}-{self.rounds}.npy"
             path = Path(self.request.out) / file
-            reply = self._guard(name, lambda process, path=path: process.ask("finish", str(path)))
+            reply = self._ask(name, "finish", str(path))
             if reply is not None:
                 figures = {key: value for key, value in opened[name].items() if key != "call_ms"}
                 self._records[name].append(RoundOf(file=file, **figures, **reply))
                 self.samples[name].append(np.load(path, allow_pickle=False))
 
-    def _guard(self, name: str, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a step of one contender; its failure costs only itself. None if it failed."""
+    def _ask(self, name: str, command: str, *arguments: Any) -> dict[str, Any] | None:
+        """A contender's reply. None if it fails, which costs only itself."""
         try:
-            if name not in self._processes:
-                limit = self.request.effort.reply_seconds
-                self._processes[name] = Process(name, self._runtime.environment(), limit)
-            return step(self._processes[name], *arguments)
+            return self._processes[name].ask(command, *arguments)
         except StepFailed as error:
             self._progress(f"round {self.rounds + 1}: {name} failed")
-            self.failures[name] = error
-            self.samples.pop(name, None)
-            if process := self._processes.pop(name, None):
-                process.kill()
+            self._fail(name, error)
             return None
 
-    def _end(self) -> None:
-        while self._processes:
-            _, process = self._processes.popitem()
+    def _fail(self, name: str, error: StepFailed) -> None:
+        self.failures[name] = error
+        self.samples.pop(name, None)
+        if process := self._processes.pop(name, None):
             process.kill()
+
+    def _end(self) -> None:
+        self._processes = {}
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
 
 
 def measure(
@@ -220,12 +220,6 @@ def measure(
         while more and bench.samples and bench.rounds < request.effort.most_rounds and more(bench.samples):
             bench.round()
         return bench.finish()
-
-
-def _rows(request: MeasureRequest, batch_size: int) -> Array:
-    """Distinct rows spread evenly over the split, enough for two batches and for `rows`."""
-    wanted = min(request.split.rows, max(request.rows, 2 * batch_size))
-    return np.unique(np.linspace(0, request.split.rows - 1, wanted).astype(np.int64))
 
 
 def _blocks(request: MeasureRequest, call_ms: dict[str, float]) -> int:

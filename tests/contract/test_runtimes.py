@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,24 @@ def test_a_target_survives_json_as_its_own_class(runtime: Runtime) -> None:
 def test_a_target_needs_at_least_one_thread_and_one_row(runtime: Runtime, field: str) -> None:
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         type(runtime).model_validate({**runtime.model_dump(), field: 0})  # type: ignore[attr-defined]
+
+
+def test_importing_the_library_lean_starts_no_thread_so_that_measuring_processes_can_be_forked(
+    runtime: Runtime,
+) -> None:
+    code = (
+        "import os, sys; from tasks.runtimes._child import import_lean; from tasks.runtimes.target import parse_target;"
+        f"import_lean(parse_target({{'runtime': {runtime.runtime!r}}}));"  # type: ignore[attr-defined]
+        f"print(len(os.listdir('/proc/self/task')), {runtime.library!r} in sys.modules,"
+        f"sorted(set({runtime.needless!r}) & set(sys.modules)))"
+    )
+
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | runtime.environment(),
+    )
+
+    assert found.stdout.split("\n")[-2] == "1 True []"

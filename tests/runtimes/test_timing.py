@@ -129,22 +129,19 @@ def test_a_killed_process_costs_only_its_contender(
     assert len(read_samples(Path(request.out))["float32"]) == 2
 
 
-def test_a_process_that_hangs_is_stopped_and_costs_only_its_contender(
-    tiny_onnx: Path, make_request: Callable[..., MeasureRequest]
+def test_a_model_that_never_answers_is_stopped_and_costs_only_itself(
+    tiny_onnx: Path, tmp_path: Path, make_onnx: Callable[..., Path], make_request: Callable[..., MeasureRequest]
 ) -> None:
+    endless = make_onnx(tmp_path / "endless", nodes=_endless())
     request = make_request(
-        {"float32": tiny_onnx, "victim": tiny_onnx}, effort=QUICK.model_copy(update={"reply_seconds": 3.0})
+        {"endless": endless, "float32": tiny_onnx}, effort=QUICK.model_copy(update={"reply_seconds": 5.0})
     )
 
-    def stop(text: str) -> None:
-        if "measuring" in text:
-            os.kill(bench.pids()["victim"], signal.SIGSTOP)
-
-    with Bench(request, stop) as bench:
+    with Bench(request) as bench:
         bench.round()
 
-    assert isinstance(bench.failures["victim"], TimedOut)
-    assert "victim" in str(bench.failures["victim"]) and "within 3 s" in str(bench.failures["victim"])
+    assert isinstance(bench.failures["endless"], TimedOut)
+    assert "endless: the measuring process did not answer 'open' within 5 s" in str(bench.failures["endless"])
     assert len(bench.samples["float32"]) == 1
 
 
@@ -216,30 +213,36 @@ def test_no_process_is_left_when_the_measurement_is_broken_off(
     assert _all_gone(pids)
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_processes_end_when_their_parent_is_killed(
-    tiny_onnx: Path, tmp_path: Path, make_request: Callable[..., MeasureRequest]
+    busy: bool, tmp_path: Path, make_onnx: Callable[..., Path], make_request: Callable[..., MeasureRequest]
 ) -> None:
-    request = make_request({"float32": tiny_onnx})
+    model = make_onnx(tmp_path / "model", nodes=_endless() if busy else None)
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, signal, sys\n"
+        "import os, signal, sys, threading\n"
         "from tasks.runtimes.samples import MeasureRequest\n"
         "from tasks.runtimes.timing import Bench\n"
         "def progress(text):\n"
-        "    if 'measuring' in text:\n"
-        "        print(*bench.pids().values(), flush=True)\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    if '{'opening' if busy else 'measuring'}' in text:\n"
+        "        print(*bench.pids().values(), bench._nursery._popen.pid, flush=True)\n"
+        f"        threading.Timer({1.0 if busy else 0.0}, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
+        "        busy or threading.Event().wait()\n"
+        f"busy = {busy}\n"
         "bench = Bench(MeasureRequest.model_validate_json(sys.argv[1]), progress)\n"
         "bench.round()\n"
     )
 
     parent = subprocess.run(
-        [sys.executable, script, request.model_dump_json()], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, script, make_request({"float32": model}).model_dump_json()],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
 
     assert parent.returncode == -signal.SIGKILL
     pids = [int(word) for word in parent.stdout.split()]
-    assert pids
+    assert len(pids) == 2
     assert _all_gone(pids)
 
 
@@ -293,6 +296,34 @@ def test_calls_follow_the_speed_of_the_model(
 
     assert _blocks(request, {"float32": call_ms}) == blocks
     assert _calls(request, blocks, call_ms) == calls
+
+
+def _endless() -> list[Any]:
+    """Nodes of a model that stays in native code for minutes: y = x @ w, 10^9 times."""
+    from onnx import TensorProto, helper
+
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("MatMul", ["x", "w"], ["product"]),
+            helper.make_node("Add", ["product", "before"], ["after"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [None, 3]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [None, 3]),
+        ],
+    )
+    return [
+        helper.make_node("Constant", [], ["times"], value_ints=[10**9]),
+        helper.make_node("MatMul", ["x", "w"], ["start"]),
+        helper.make_node("Loop", ["times", "", "start"], ["y"], body=body),
+    ]
 
 
 def _all_gone(pids: list[int], seconds: float = 20.0) -> bool:

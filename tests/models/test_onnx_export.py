@@ -13,7 +13,7 @@ import pytest
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.models import onnx_file
 from tasks.models.signature import Signature
-from tests.models.onnx_zoo import MODELS, example, run_export, write_keras, write_module, write_rows  # noqa: F401
+from tests.models.onnx_zoo import MODELS, run_export, write_module, write_rows
 
 tf = pytest.importorskip("tensorflow")
 

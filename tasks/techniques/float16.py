@@ -1,0 +1,117 @@
+"""Half-precision weights: half the size, no calibration, hardly any loss of accuracy.
+
+Inputs and outputs stay float32. On CPUs without half-precision arithmetic it is not faster; the gates decide.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from tasks.foundations.errors import NotApplicable, ProofFailed
+from tasks.foundations.record import Record
+from tasks.models import onnx_file, onnx_rows
+from tasks.models.onnx_graph import elements
+from tasks.models.signature import Signature
+from tasks.techniques.calibration import measure_ranges
+from tasks.techniques.nodes import select
+from tasks.techniques.step import Place, Step
+
+LARGEST = float(np.finfo(np.float16).max)
+MIN_HALF_SHARE = 0.9
+# Rows whose activations are looked at, and the value from which on a large negative one is a mask before a softmax.
+ROWS = 128
+MASK = -1e8
+
+
+class Float16(Record):
+    """Half-precision weights and arithmetic, float32 inputs and outputs."""
+
+    level: ClassVar[Literal["training", "onnx"]] = "onnx"
+    place: ClassVar[Place] = "onnx"
+    followed_by: ClassVar[str | None] = None
+
+    kind: Literal["float16"] = "float16"
+    exclude: tuple[str, ...] = Field(
+        default=(), description="Kept in float32: names of nodes or layers (parts of a node's path), or operator types."
+    )
+
+    def apply(self, step: Step) -> None:
+        """Convert weights and operators that can run in half precision.
+
+        Raises:
+            NotApplicable: no float32 weights, or a weight or an activation on the calibration rows is outside the range
+                of half precision; it is named.
+            InputError: an entry of `exclude` matches nothing.
+        """
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = onnx_file.read(Path(step.source))
+        excluded = select(model, self.exclude, "float16.exclude")
+        _refuse_large_weights(model, set(excluded))
+        _refuse_large_activations(model, step)
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=excluded)
+        _sort(half.graph)
+        onnx_file.write(half, Path(step.out))
+
+    def prove(self, folder: str, source: str) -> dict[str, Any]:
+        """Weigh the float constants by precision.
+
+        Raises:
+            ProofFailed: less than nine tenths of their bytes are in half precision.
+        """
+        import onnx
+
+        model = onnx_file.read(Path(folder))
+        size = dict.fromkeys((onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE), 0)
+        left = []
+        for item in model.graph.initializer:
+            if item.data_type in size:
+                size[item.data_type] += elements(item) * onnx.helper.tensor_dtype_to_np_dtype(item.data_type).itemsize
+                left += [item.name] if item.data_type != onnx.TensorProto.FLOAT16 else []
+        share = size[onnx.TensorProto.FLOAT16] / max(1, sum(size.values()))
+        if share < MIN_HALF_SHARE:
+            raise ProofFailed(
+                f"float16: {share:.0%} of the weights' bytes are in half precision, expected at least "
+                f"{MIN_HALF_SHARE:.0%}. Still float32: {', '.join(left[:5])}. Exclude less."
+            )
+        return {"half_share": round(share, 6), "half_bytes": size[onnx.TensorProto.FLOAT16], "float32": left}
+
+
+def _refuse_large_weights(model: Any, excluded: set[str]) -> None:
+    import onnx
+
+    kept = {name for node in model.graph.node if node.name in excluded for name in node.input}
+    weights = [item for item in model.graph.initializer if item.data_type == onnx.TensorProto.FLOAT]
+    if not weights:
+        raise NotApplicable("float16: the model has no float32 weights. Leave float16 out of this candidate.")
+    for item in weights:
+        largest = float(np.max(np.abs(onnx.numpy_helper.to_array(item)), initial=0.0))
+        # A lone number, as in a mask, is cut to the largest half by the converter.
+        if largest > LARGEST and elements(item) > 1 and item.name not in kept:
+            users = [node.name for node in model.graph.node if item.name in node.input]
+            raise NotApplicable(
+                f"float16: weight {item.name!r} of {', '.join(users)} reaches {largest:.4g}, half precision ends at "
+                f"{LARGEST:.0f}. Put {users[0] if users else item.name!r} into `exclude`, or leave float16 out."
+            )
+
+
+def _refuse_large_activations(model: Any, step: Step) -> None:
+    """A CPU computes in float32 all the same and would not show what half-precision arithmetic does."""
+    signature = Signature.read(Path(step.source))
+    arrays = onnx_rows.match(step.calibration.input_arrays(), signature)
+    rows = min(ROWS, onnx_rows.count(arrays))
+    for name, (low, high) in measure_ranges(model, signature, arrays, rows, "minmax", 100.0).items():
+        if high > LARGEST or MASK < low < -LARGEST:
+            raise NotApplicable(
+                f"float16: activation {name!r} reaches {max(high, -low):.4g}, half precision ends at {LARGEST:.0f}. "
+                "Scale the model's inputs, or leave float16 out."
+            )
+
+
+def _sort(graph: Any) -> None:
+    """ONNX wants nodes in order; the converter appends its casts at the end."""
+    from tasks.models.onnx_normal import order
+
+    order(graph)

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from tasks.foundations import menu
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
@@ -79,9 +77,9 @@ def fingerprint_of(model: Any) -> str:
     """sha256 (hex) over a Keras model's configuration and all of its weights."""
     digest = hashlib.sha256(_architecture(model).encode())
     for weight in model.weights:
-        value = np.ascontiguousarray(weight.numpy())
+        value = weight.numpy()
         digest.update(f"\n{value.dtype} {value.shape}\n".encode())
-        digest.update(value.data if value.dtype.kind in "biuf" else value.tobytes())
+        digest.update(value.tobytes())
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tasks.data.dataset import open_dataset
 from tasks.data.expected import Expected, Tensor
 from tasks.data.sources.python import PythonData
@@ -119,7 +120,7 @@ def test_bytes_images_are_written_as_the_models_floats(tmp_path):
 def test_train_rows_in_test_are_a_warning_and_never_calibrate(tmp_path):
     data = good()
     data["test"]["inputs"][:5] = data["train"]["inputs"][:5]
-    result, out = read(tmp_path, data)
+    result, _ = read(tmp_path, data)
     assert result.rows["calibration"] == 95
     assert any("5 of 100 train rows stand in test too" in warning for warning in result.warnings)
 
@@ -239,6 +240,15 @@ def test_values_beyond_the_models_dtype_are_refused_with_their_row(tmp_path):
     data = good()
     data["test"]["inputs"][6, 1] = 1e300
     with pytest.raises(InputError, match=r"test input 'input', row 6: 1e\+300 does not fit into the model's float32"):
+        read(tmp_path, data, signature=expected())
+
+
+def test_integers_that_the_models_dtype_would_round_are_refused(tmp_path):
+    data = good()
+    for part in data.values():
+        part["inputs"] = np.arange(len(part["labels"]) * 4).reshape(-1, 4) + 1
+    data["test"]["inputs"][2, 3] = 2**24 + 1
+    with pytest.raises(InputError, match="test input 'input', row 2: 16777217 does not fit into the model's float32"):
         read(tmp_path, data, signature=expected())
 
 

@@ -81,7 +81,7 @@ def undecided(gates: Sequence[Gate], samples: Samples, target: str, digests: Map
 
     def open_question(gate: Gate, name: str) -> bool:
         partner = gate.partner
-        if partner == name or (partner and digests.get(name, name) == digests.get(partner, partner)):
+        if partner and digests.get(name, name) == digests.get(partner, partner):
             return False
         if not samples.has(gate.metric, name) or (partner and not samples.has(gate.metric, partner)):
             return False

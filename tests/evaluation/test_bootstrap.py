@@ -20,11 +20,11 @@ def _rows(values):
 def test_it_agrees_with_scipys_bca():
     from scipy.stats import bootstrap
 
-    values = np.random.default_rng(0).exponential(size=150)
-    low, high = bca_interval(_rows(values), _mean, 0.95, seed=3)
+    values = np.random.default_rng(3).lognormal(size=40)  # so skewed that the plain percentile end is 3.4, not 4.2
+    low, high = bca_interval(_rows(values), _mean, 0.95)
     theirs = bootstrap((values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="BCa", rng=1)
-    assert low == pytest.approx(theirs.confidence_interval.low, rel=0.015)
-    assert high == pytest.approx(theirs.confidence_interval.high, rel=0.015)
+    assert low == pytest.approx(theirs.confidence_interval.low, rel=0.03)
+    assert high == pytest.approx(theirs.confidence_interval.high, rel=0.03)
 
 
 def test_the_same_seed_gives_the_same_interval():

@@ -116,6 +116,13 @@ def test_a_gain_is_turned_around():
     assert verdict.measured == pytest.approx(0.01) and verdict.status == "pass"
 
 
+def test_a_loss_in_percent_is_of_the_partners_value():
+    verdict = _one({"metric": "accuracy", "max_drop_percent": 5}, _evidence("int8", range(0, 40)))
+    assert verdict.measured == pytest.approx(100 * 0.01 / 0.99)
+    error = _one({"metric": "log_loss", "max_drop_percent": 500}, _evidence("int8", range(0, 40)))
+    assert error.measured > 0 and error.interval[0] < error.measured < error.interval[1]
+
+
 def test_a_metric_of_decisions_without_a_differing_row_is_no_surer_than_tango():
     verdict = _one({"metric": "macro_f1", "max_drop": 0.001}, _evidence("int8", range(0, 20)))
     assert verdict.measured == 0 and verdict.interval[1] == pytest.approx(tango(0, 0, ROWS)[1])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from tasks.evaluation.evaluate import agreement, evaluate, evaluate_classes, evaluate_slices, slice_rows
+from tasks.evaluation.metrics import metrics_of
 from tasks.evaluation.task import Classification, Regression
 from tasks.foundations.errors import InputError, StepFailed
 
@@ -88,6 +89,17 @@ def test_half_precision_and_quantized_outputs_are_read():
 def test_the_area_of_one_class_alone_is_left_out():
     figures = evaluate(LOGITS, np.eye(3), np.array([1, 1, 1]))
     assert "roc_auc" not in figures and figures["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_a_resample_of_one_label_repeated_has_no_r2_although_rounding_leaves_a_variance():
+    n, label = next(
+        (n, v)
+        for n in range(2, 100)
+        for v in (0.1, 0.3, 0.7)
+        if np.full(n, v**2).sum() - np.full(n, v).sum() ** 2 / n > 0
+    )
+    sums = np.array([n * 0.01, np.full(n, label).sum(), np.full(n, label**2).sum(), n])
+    assert np.isnan(metrics_of(REGRESSION)["r2"].value(sums))
 
 
 @pytest.mark.parametrize("shape", [(60,), (60, 1), (60, 3)])

@@ -22,7 +22,7 @@ import traceback  # noqa: E402
 from typing import IO, Any  # noqa: E402
 
 from tasks.foundations.errors import SlipwayError  # noqa: E402
-from tasks.runtimes._timed import Timed  # noqa: E402
+from tasks.runtimes._timed import Timed, read_memory  # noqa: E402
 from tasks.runtimes.session import Runtime, as_runtime  # noqa: E402
 from tasks.runtimes.target import parse_target  # noqa: E402
 
@@ -41,6 +41,7 @@ def main() -> None:
         _say(replies, {"error": _sentence(error)})
         return
     gc.freeze()
+    message["library_bytes"] = read_memory("RssFile") if sys.platform == "linux" else 0
     children = message["children"]
     pids = [_fork(runtime, message, number, (commands, replies)) for number in range(len(children))]
     for child in children:

@@ -39,7 +39,7 @@ class Timed:
         folder = Path(self._config["folder"])
         index = np.linspace(0, split.rows - 1, self._config["rows"]).astype(np.int64)  # spread evenly, all distinct
         rows = {name: array[index] for name, array in split.input_arrays().items()}
-        base = _memory("VmRSS")
+        base = self._memory("VmRSS")
         begin = time.perf_counter_ns()
         self._session = self._runtime.open(folder)
         load_ms = _since(begin)
@@ -48,6 +48,7 @@ class Timed:
         self._session.run(self._feeds[0])
         first_call_ms = _since(begin)
         call_ms, settled = self._warm_up(first_call_ms)
+        self._rest()
         gc.freeze()
         return {
             "load_ms": load_ms,
@@ -67,6 +68,7 @@ class Timed:
         expected = {name: np.copy(output) for name, output in self._session.run(last).items()}
         samples, outputs = self._time(calls)
         self._blocks.append(samples)
+        self._rest()
         for name, output in outputs.items():
             if not _same(expected[name], output):
                 raise StepFailed(
@@ -78,7 +80,21 @@ class Timed:
     def finish(self, path: str) -> dict[str, Any]:
         """Save (blocks, calls) float64 milliseconds."""
         np.save(path, np.stack(self._blocks).astype(np.float64) / 1e6, allow_pickle=False)
-        return {"peak_memory_bytes": _memory("VmHWM")}
+        return {"peak_memory_bytes": self._memory("VmHWM")}
+
+    def _rest(self) -> None:
+        """Pools of threads spin for a next call, ONNX Runtime's for 30 ms; the next contender needs the core."""
+        if self._runtime.threads > 1:
+            wait_until_idle()
+
+    def _memory(self, field: str) -> int:
+        """`VmRSS` or `VmHWM` of this process as if it had started alone.
+
+        A fork takes over private memory but no page of mapped files, above all the library's code: those that it has
+        not touched again are added from the nursery's count.
+        """
+        library: int = self._config["library_bytes"]
+        return read_memory(field) + (max(0, library - read_memory("RssFile")) if library else 0)
 
     def _batches(self, picked: dict[str, Array], rows: int) -> list[dict[str, Array]]:
         """Full batches over all picked rows; the last one borrows from the first rows."""
@@ -121,10 +137,10 @@ class Timed:
         return samples, outputs
 
 
-def _memory(field: str) -> int:
-    """`VmHWM` or `VmRSS` in bytes.
+def read_memory(field: str) -> int:
+    """A field of /proc/self/status in bytes; elsewhere than on Linux the peak, whatever was asked.
 
-    Not `ru_maxrss`: after fork and exec that counter starts from the parent's memory (getrusage(2)).
+    Not `ru_maxrss` on Linux: after fork and exec that counter starts from the parent's memory (getrusage(2)).
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -133,6 +149,16 @@ def _memory(field: str) -> int:
         usage: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return usage * (1 if sys.platform == "darwin" else 1024)
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
+
+
+def wait_until_idle(most_seconds: float = 1.0) -> None:
+    """Sleep until this process uses less than a tenth of a core."""
+    deadline = time.monotonic() + most_seconds
+    used, pause = 1.0, 0.005
+    while used > pause / 10 and time.monotonic() < deadline:
+        begin = time.process_time()
+        time.sleep(pause)
+        used = time.process_time() - begin
 
 
 def _since(begin_ns: int) -> float:

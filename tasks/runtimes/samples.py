@@ -69,7 +69,7 @@ class RoundOf(Record):
         load_ms: opening the model, the library being imported already.
         first_call_ms: the first call after that.
         settled: whether the windows of the warm-up came to agree within 10 %.
-        peak_memory_bytes: highest resident memory of the process.
+        peak_memory_bytes: highest resident memory of the process, as if it had started alone: with the whole library.
         base_memory_bytes: its resident memory before the model was opened: interpreter, library and rows.
     """
 

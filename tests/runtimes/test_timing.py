@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from tasks.data.dataset import Split
 from tasks.foundations.errors import InputError, TimedOut, WorkerKilled
+from tasks.runtimes._timed import wait_until_idle
 from tasks.runtimes.samples import Contender, Effort, MeasureRequest, read_measurement, read_samples
 from tasks.runtimes.timing import Bench, _blocks, _calls, _order, measure
 
@@ -266,6 +268,24 @@ def test_a_saved_model_is_measured_without_importing_keras(
     assert any("tensorflow" in module for module in modules)
     assert not any("_hough" in module or "ft2font" in module for module in modules)  # matplotlib, drawn in by Keras
     assert result.contenders["float32"].calls >= 60
+
+
+def test_a_process_rests_only_when_its_spinning_threads_do() -> None:
+    spinner = threading.Thread(target=lambda: sum(range(20_000_000)))
+    spinner.start()
+
+    wait_until_idle(most_seconds=60.0)
+
+    assert not spinner.is_alive()
+
+
+def test_two_threads_are_measured_too(tiny_onnx: Path, make_request: Callable[..., MeasureRequest]) -> None:
+    target = {"runtime": "onnxruntime", "threads": 2, "batch_size": 4}
+
+    result = measure(make_request({"float32": tiny_onnx, CONTROL: tiny_onnx}, target=target))
+
+    assert result.failures == {}
+    assert result.options["intra_op_num_threads"] == 2
 
 
 def test_the_order_turns_round_and_gives_every_contender_every_place() -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError
 
 from flows.yaml_source import Source, Where, read
-from tasks.data.sources._source import DataSource
 from tasks.evaluation.choice import Choose
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.task import Task
@@ -18,13 +17,15 @@ from tasks.execution.settings import Execution
 from tasks.foundations.errors import InputError
 from tasks.foundations.menu import union
 from tasks.foundations.record import Record
-from tasks.models.sources._source import ModelSource
-from tasks.runtimes.session import Target
-from tasks.serving._target import ServingTarget
-from tasks.techniques._technique import Technique
 from tasks.training.config import TrainingConfig
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    ModelSource = Any
+    DataSource = Any
+    Technique = Any
+    Target = Any
+    ServingTarget = Any
+else:
     ModelSource = union("tasks.models.sources")
     DataSource = union("tasks.data.sources")
     Technique = union("tasks.techniques")

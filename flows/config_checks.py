@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from flows.config import Config, Plan
 
 Problem = tuple[Where, str]
+RESERVED = {
+    "float32": "is the empty chain, which is always there",
+    "champion": "is the version in production",
+    "reference": "is the trained model itself",
+}
 
 
 def problems(plan: "Plan") -> list[Problem]:
@@ -28,7 +33,7 @@ def problems(plan: "Plan") -> list[Problem]:
 
 
 def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
-    from tasks.evaluation.gates import is_entrypoint
+    from tasks.evaluation.gates import is_function, metric_functions
 
     named: list[tuple[Where, str]] = []
     for section in ("model", "data"):
@@ -38,10 +43,12 @@ def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
     if config.training and config.training.loss.partition(":")[2]:
         named.append((("training", "loss"), config.training.loss))
     named += [
-        (("gates", index, "metric"), gate.metric)
+        (("gates", index, "metric"), function)
         for index, gate in enumerate(config.gates)
-        if is_entrypoint(gate.metric)
+        for function in metric_functions([gate])
     ]
+    if is_function(config.choose.metric):
+        named.append((("choose",), config.choose.metric))
     for where, entrypoint in named:
         try:
             entrypoints.check(entrypoint, folder)
@@ -64,8 +71,8 @@ def _chains(config: "Config") -> Iterator[Problem]:
     from tasks.techniques.grammar import check_chain
 
     for name, chain in config.candidates.items():
-        if name == "float32":
-            yield ("candidates", name), "float32 is the empty chain and always there: remove it or rename it."
+        if name in RESERVED:
+            yield ("candidates", name), f"{name} {RESERVED[name]}: choose another name."
             continue
         try:
             check_chain(name, chain)
@@ -74,21 +81,23 @@ def _chains(config: "Config") -> Iterator[Problem]:
 
 
 def _gates(config: "Config") -> Iterator[Problem]:
-    from flows.config import nearest
+    from tasks.evaluation.gates import check_gates
 
     for index, gate in enumerate(config.gates):
-        problem = gate.problem_with(config.task)
-        if problem:
-            yield ("gates", index, "metric"), problem
-        for name in gate.targets or []:
-            if name not in config.targets:
-                yield ("gates", index, "targets"), f"{name!r} is not a target.{nearest(name, list(config.targets))}"
+        try:
+            check_gates([gate], config.task, config.targets)
+        except InputError as error:
+            yield ("gates", index), str(error).partition(": ")[2]
 
 
 def _choice(config: "Config") -> Iterator[Problem]:
-    problem = config.choose.problem_with(config.task)
-    if problem:
-        yield ("choose",), problem
+    from tasks.evaluation.gates import FAMILIES, is_function
+    from tasks.evaluation.metrics import metrics_of
+
+    metric = config.choose.metric
+    known = [*metrics_of(config.task), *(name for name, family in FAMILIES.items() if family != "quality")]
+    if not is_function(metric) and metric not in known:
+        yield ("choose",), f"{metric} is no metric of this {config.task.kind} task. It has: {', '.join(known)}."
 
 
 def _serving(config: "Config") -> Iterator[Problem]:

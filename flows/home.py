@@ -79,3 +79,4 @@ def prepare_prefect(place: Home) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # the server never starts without it

@@ -18,10 +18,6 @@ class Execution(Record):
     memory_limit_gb: float | None = Field(
         None, gt=0, description="Address space of one worker in GB (10^9 bytes); default the machine's memory."
     )
-    measure_rounds: int = Field(5, ge=5, le=15, description="Rounds of fresh processes that every target gets.")
-    measure_rounds_max: int = Field(
-        15, ge=5, le=15, description="Further rounds are run up to here while an interval straddles a gate."
-    )
 
     def worker_settings(self, candidates: int, log: str) -> WorkerSettings:
         """Settings of the worker pool for a release with so many candidates."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,10 +28,11 @@ class Observer(Protocol):
     def update(self, stage: str, candidate: str | None, text: str) -> None:
         """A stage says how far it is."""
 
-    def finish(
-        self, stage: str, candidate: str | None = None, reused: bool = False, failed: str | None = None
-    ) -> None:
+    def finish(self, stage: str, candidate: str | None = None, reused: bool = False, failed: str | None = None) -> None:
         """A stage ended."""
+
+    def log(self, message: str) -> None:
+        """A sentence between the stages."""
 
 
 class StageRun(Record):
@@ -60,6 +61,7 @@ class Step:
         user_sources: digest of the user's modules where they decide the outcome.
         cpu: CPU class where it decides the outcome.
         kind: kind of worker.
+        always: run it each time; the content that it yields is the key of what follows.
     """
 
     name: str
@@ -73,28 +75,32 @@ class Step:
     user_sources: str = ""
     cpu: str = ""
     kind: Kind = "keras3"
+    always: bool = False
 
 
-@dataclass
 class Executor:
     """Runs the steps of one release.
+
+    A plain class on purpose: Prefect copies the fields of data classes that are passed to tasks.
 
     Attributes:
         store: where artifacts lie.
         workers: the process pools.
         observer: who is told.
         seed: the release's seed.
-        step_timeout_s: limit of one step.
         stages: what ran so far, in order of its end.
+        digests: of every artifact that was made or used.
     """
 
-    store: Store
-    workers: Workers
-    observer: Observer
-    seed: int
-    step_timeout_s: float
-    stages: list[StageRun] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, store: Store, workers: Workers, observer: Observer, *, seed: int, step_timeout_s: float) -> None:
+        self.store = store
+        self.workers = workers
+        self.observer = observer
+        self.seed = seed
+        self.stages: list[StageRun] = []
+        self.digests: set[str] = set()
+        self._step_timeout_s = step_timeout_s
+        self._lock = threading.Lock()
 
     def produce(self, step: Step, request: Callable[[Path], Record]) -> Artifact:
         """The step's artifact: from the index if the same action ran before, else made now.
@@ -108,14 +114,11 @@ class Executor:
         """
         action = _action(step, self.seed)
         with self.stage(step.name, step.candidate) as stage:
-            artifact = lookup(self.store, action)
-            if artifact is not None:
-                stage.reused = True
-                return artifact
-            with self.store.scratch() as folder:
-                result = self._run(step, request(folder))
-                artifact = self.store.publish(folder, step.format, action.model_dump(mode="json"), _figures(result))
-            remember(self.store, action, artifact)
+            artifact = None if step.always else lookup(self.store, action)
+            stage.reused = artifact is not None
+            if artifact is None:
+                artifact = self._make(step, action, request)
+            self.digests.add(artifact.digest)
             return artifact
 
     def perform(self, name: str, job: str, request: Record, *, kind: Kind = "keras3") -> Any:
@@ -126,7 +129,7 @@ class Executor:
                 request,
                 kind=kind,
                 seed=self.seed,
-                timeout_s=self.step_timeout_s,
+                timeout_s=self._step_timeout_s,
                 on_progress=lambda text: self.observer.update(name, None, text),
             )
 
@@ -142,12 +145,18 @@ class Executor:
             failed = str(error) or type(error).__name__
             raise
         finally:
-            run = StageRun(
-                name=name, candidate=candidate, seconds=clock.seconds(), reused=clock.reused, failed=failed
-            )
+            run = StageRun(name=name, candidate=candidate, seconds=clock.seconds(), reused=clock.reused, failed=failed)
             with self._lock:
                 self.stages.append(run)
             self.observer.finish(name, candidate, reused=clock.reused, failed=failed)
+
+    def _make(self, step: Step, action: Action, request: Callable[[Path], Record]) -> Artifact:
+        with self.store.scratch() as folder:
+            result = self._run(step, request(folder))
+            artifact = self.store.publish(folder, step.format, action.model_dump(mode="json"), _figures(result))
+        if not step.always:
+            remember(self.store, action, artifact)
+        return artifact
 
     def _run(self, step: Step, request: Record) -> Any:
         return self.workers.run(
@@ -155,7 +164,7 @@ class Executor:
             request,
             kind=step.kind,
             seed=self.seed,
-            timeout_s=self.step_timeout_s,
+            timeout_s=self._step_timeout_s,
             on_progress=lambda text: self.observer.update(step.name, step.candidate, text),
         )
 

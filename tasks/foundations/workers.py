@@ -2,7 +2,8 @@
 
 A pebble pool per kind of worker: a job that is killed, hangs or runs out of memory costs only itself (loky and the
 standard library lose the whole pool). Settings are made before any heavy import, which is why a kind exists:
-`legacy` workers see tf_keras as `tf.keras` for their whole life, `keras3` workers never do.
+`legacy` workers see tf_keras as `tf.keras` for their whole life, `keras3` workers never do, and `plain` workers, for
+the registry, never import TensorFlow.
 """
 
 import importlib
@@ -21,10 +22,11 @@ from tasks.foundations.errors import SlipwayError, StepFailed, TimedOut, WorkerK
 from tasks.foundations.progress import follow, open_channel
 from tasks.foundations.record import Record
 
-Kind = Literal["keras3", "legacy"]
+Kind = Literal["keras3", "legacy", "plain"]
 ENVIRONMENT: dict[Kind, dict[str, str]] = {
     "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
     "legacy": {"TF_USE_LEGACY_KERAS": "1"},
+    "plain": {},
 }
 JOBS_BEFORE_REPLACEMENT = 50  # TensorFlow's graphs and arenas are never given back wholly
 POLL_S = 0.1
@@ -119,7 +121,7 @@ def _new_pool(kind: Kind, settings: WorkerSettings) -> Any:
     from pebble import ProcessPool
 
     return ProcessPool(
-        max_workers=settings.count,
+        max_workers=1 if kind == "plain" else settings.count,
         max_tasks=JOBS_BEFORE_REPLACEMENT,
         context=get_context("spawn"),
         initializer=_initialize,
@@ -138,7 +140,8 @@ def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
     os.environ |= {"MPLBACKEND": "Agg", "SCIPY_ARRAY_API": "0"}
     _divert_output(Path(settings.log))
     _limit_memory(settings.memory_limit_bytes)
-    import tensorflow  # noqa: F401 - almost every job needs it, and now it overlaps with the parent's start-up
+    if kind != "plain":
+        import tensorflow  # noqa: F401 - almost every job needs it, and now it overlaps with the parent's start-up
 
 
 def _end_with_parent(parent: int) -> None:

@@ -57,8 +57,10 @@ class Store:
             SlipwayError: the disk is full or not writable; nothing half-written is left behind.
         """
         files = list_files(folder)
-        entries = {name: {"sha256": digest_file(path), "size": path.stat().st_size} for name, path in files.items()}
-        digest = digest_entries({name: str(entry["sha256"]) for name, entry in entries.items()})
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        hashes = {name: digest_file(path) for name, path in files.items()}
+        entries = {name: {"sha256": hashes[name], "size": sizes[name]} for name in files}
+        digest = digest_entries(hashes)
         with _full_disk_said(self.url):
             if not self._exists(digest):
                 self._put(folder, files, digest)
@@ -68,7 +70,7 @@ class Store:
             uri=f"{self.url}/{self._object(digest)}",
             format=format,
             digest=digest,
-            size_bytes=sum(int(entry["size"]) for entry in entries.values()),
+            size_bytes=sum(sizes.values()),
             made_by=made_by,
             result=result or {},
         )
@@ -109,18 +111,20 @@ class Store:
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def retain(self, digests: set[str]) -> int:
-        """Remove every local artifact and action but those named; returns the bytes freed."""
+    def retain(self, digests: set[str], dry_run: bool = False) -> int:
+        """Remove every local artifact and action but those named; returns the bytes freed, or that would be."""
         freed = 0
         for manifest in (self.cache / "objects").glob("*/*.json"):
             digest = manifest.stem
             if digest in digests:
                 continue
             freed += sum(int(entry["size"]) for entry in json.loads(manifest.read_text())["files"].values())
+            if dry_run:
+                continue
             manifest.unlink()
             shutil.rmtree(manifest.with_suffix(""), ignore_errors=True)
         for action in (self.cache / "actions").glob("*.json"):
-            if json.loads(action.read_text())["digest"] not in digests:
+            if not dry_run and json.loads(action.read_text())["digest"] not in digests:
                 action.unlink()
         return freed
 

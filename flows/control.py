@@ -1,0 +1,96 @@
+"""Where production is controlled from on this installation: the journal, the serving folders, the bundles, MLflow."""
+
+import getpass
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.home import Home
+from tasks.foundations.errors import DigestMismatch
+from tasks.journal.journal import Journal
+from tasks.promotion.control import Aliases, Control
+from tasks.registry.records import Place
+from tasks.store.artifact import Artifact
+from tasks.store.store import Store
+
+
+def registry_place(home: Home, model: str) -> Place:
+    """Where MLflow keeps a model's runs."""
+    local = home.tracking_uri.startswith("sqlite:")
+    return Place(
+        tracking_uri=home.tracking_uri,
+        artifact_location=str(home.mlflow_artifacts / model) if local else None,
+        experiment=model,
+    )
+
+
+def open_control(home: Home, store: Store, open_aliases: Callable[[], Aliases] | None = None) -> Control:
+    """The controls of this installation.
+
+    Args:
+        home: its folders.
+        store: where bundles lie.
+        open_aliases: how the registry is reached; None leaves its aliases to `follow_later`.
+    """
+    return Control(
+        journal=Journal(home.journal_url),
+        serving_root=home.serving,
+        locks=home.locks,
+        bundle_path=lambda digest: bundle_path(store, digest),
+        open_aliases=open_aliases,
+    )
+
+
+def bundle_path(store: Store, digest: str) -> Path:
+    """Folder of the bundle whose manifest has this digest.
+
+    Raises:
+        DigestMismatch: the store does not hold it any more, or its files were changed.
+    """
+    content = store.read(f"bundles/{digest}.json")
+    if content is None:
+        raise DigestMismatch(f"The store holds no bundle {digest[:12]}. It was removed; release the model again.")
+    return store.path(Artifact.model_validate(json.loads(content)).digest)
+
+
+def actor() -> str:
+    """Who acts, for the journal: `SLIPWAY_ACTOR` (a CI job, a schedule), else the user's login name."""
+    if name := os.environ.get("SLIPWAY_ACTOR"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def follow_later(home: Home, model: str) -> None:
+    """Let MLflow's aliases follow the journal in a process of its own: its import takes seconds, a move must not."""
+    home.logs.mkdir(parents=True, exist_ok=True)
+    with (home.logs / "aliases.log").open("a") as log:
+        subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "flows.follow", model],
+            env={**os.environ, "SLIPWAY_HOME": str(home.root)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+@dataclass(frozen=True)
+class RegistryAliases:
+    """MLflow's aliases, set by a function that runs registry jobs (see `tasks.promotion.control.Aliases`)."""
+
+    change: Callable[[str, dict[str, int | None]], None]
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Let an alias point to a version."""
+        self.change(model, {alias: version})
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away."""
+        self.change(model, {alias: None})

@@ -1,0 +1,119 @@
+"""Everything that a release works with, opened once: folders, store, worker processes, display, controls.
+
+Opened before Prefect starts where possible, so that the workers' imports overlap with the start of its server.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.config import Config, Plan
+from flows.control import RegistryAliases, open_control, registry_place
+from flows.home import Home, home
+from flows.running import running
+from tasks.execution.steps import Executor
+from tasks.foundations.workers import Workers
+from tasks.promotion.control import Control
+from tasks.registry.jobs import AliasRequest
+from tasks.registry.records import Place
+from tasks.store.store import Store
+
+if TYPE_CHECKING:
+    from tasks.reports.display import Display
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a release works with.
+
+    Attributes:
+        plan: the config and where it lies.
+        release: id of this release.
+        started: ISO 8601 time in UTC.
+        home: the installation's folders.
+        store: where artifacts lie.
+        workers: worker processes.
+        display: progress on stderr.
+        executor: runs steps.
+        control: where production is controlled from.
+        registry: where MLflow is.
+    """
+
+    plan: Plan
+    release: str
+    started: str
+    home: Home
+    store: Store
+    workers: Workers
+    display: "Display"
+    executor: Executor
+    control: Control
+    registry: Place
+
+    @property
+    def config(self) -> Config:
+        """The config."""
+        return self.plan.config
+
+    @property
+    def folder(self) -> Path:
+        """Where this release's report goes."""
+        return self.home.releases(self.config.name) / self.release
+
+
+_opened: dict[str, Desk] = {}
+
+
+def new_release() -> str:
+    """An id that sorts by time: `20261124T071500Z-1f3a`."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def desk_of(plan: Plan, release: str) -> Iterator[Desk]:
+    """The desk of a release: the one that the command line has opened, else a new one."""
+    if release in _opened:
+        yield _opened[release]
+        return
+    with _open(plan, release) as desk:
+        _opened[release] = desk
+        try:
+            yield desk
+        finally:
+            del _opened[release]
+
+
+@contextmanager
+def _open(plan: Plan, release: str) -> Iterator[Desk]:
+    from tasks.reports.display import Display
+
+    place, config = home(), plan.config
+    store = Store(str(place.store), place.store)
+    store.sweep_scratch()
+    settings = config.execution.worker_settings(len(config.chains()), str(place.logs / f"{release}.log"))
+    owner = f"release {release} of {config.name}"
+    with running(place, release, owner), Display(f"release {config.name}") as display, Workers(settings) as workers:
+        registry = registry_place(place, config.name)
+
+        def change_aliases(model: str, aliases: dict[str, int | None]) -> None:
+            request = AliasRequest(place=registry, model=model, aliases=aliases)
+            workers.run("tasks.registry.jobs:set_aliases", request, kind="plain")
+
+        yield Desk(
+            plan=plan,
+            release=release,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            home=place,
+            store=store,
+            workers=workers,
+            display=display,
+            executor=Executor(
+                store, workers, display, seed=config.seed, step_timeout_s=config.execution.step_timeout_s
+            ),
+            control=open_control(place, store, lambda: RegistryAliases(change_aliases)),
+            registry=registry,
+        )

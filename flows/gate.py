@@ -1,0 +1,206 @@
+"""Gating: every candidate on every target against the champion of this moment. Run again if the champion changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.candidates import Contestant
+from flows.config import Config
+from flows.desk import Desk
+from tasks.bundle.manifest import Manifest
+from tasks.data.dataset import Split, open_dataset
+from tasks.evaluation.assess import CHAMPION, Assessment, AssessRequest, Entry
+from tasks.foundations.errors import DigestMismatch, InputError, StepFailed
+from tasks.journal.fold import fold
+from tasks.judge import judge
+from tasks.measure import measure
+from tasks.models import sizes
+from tasks.models.signature import Signature
+from tasks.predict import predict
+from tasks.store.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What is in production at this moment.
+
+    Attributes:
+        version: its number, None if nothing is in production.
+        serial: the journal's last serial, to notice that somebody else moved.
+        folder: of its bundle, None if it is not to be had.
+        manifest: of its bundle.
+        failure: why the bundle is not to be had.
+    """
+
+    version: int | None
+    serial: int
+    folder: Path | None = None
+    manifest: Manifest | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The champion on one target, as candidates meet it: what it is judged by, and the folder that is measured."""
+
+    entry: Entry
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Gated:
+    """One target judged: what was measured and what came of it."""
+
+    measurement: Artifact | None
+    assessment: Assessment
+
+
+def names_champion(config: Config) -> bool:
+    """Whether a gate compares with the champion."""
+    return any(each.against == CHAMPION for each in config.gates)
+
+
+def find_champion(desk: Desk) -> Champion:
+    """Look the champion up in the journal and its bundle up in the store."""
+    state = fold(desk.control.journal.events(desk.config.name))
+    if state.champion is None:
+        return Champion(None, state.last_serial)
+    try:
+        folder = desk.control.bundle_path(state.digests[state.champion])
+        return Champion(state.champion, state.last_serial, folder, Manifest.read(folder))
+    except DigestMismatch as error:
+        return Champion(state.champion, state.last_serial, failure=str(error))
+
+
+def gate(
+    desk: Desk,
+    contestants: Sequence[Contestant],
+    reference: Artifact,
+    predictions: Artifact,
+    dataset: Artifact,
+    champion: Champion,
+) -> dict[str, Gated]:
+    """Measure and judge every target.
+
+    Args:
+        desk: of the release.
+        contestants: every candidate on every target.
+        reference: the trained model.
+        predictions: its outputs.
+        dataset: the release's data.
+        champion: as found just before.
+
+    Returns:
+        Target -> what came of it.
+    """
+    split = open_dataset(desk.store.path(dataset.digest))["test"]
+    signature = Signature.read(desk.store.path(reference.digest))
+    rivals = {place: _rival(desk, place, champion, dataset) for place in desk.config.targets}
+    desk.workers.close()  # the barrier: nothing of this release runs beside a measurement
+    measured = {place: _measure(desk, place, contestants, rivals[place], split) for place in desk.config.targets}
+    gated = {}
+    for place in desk.config.targets:
+        request = AssessRequest(
+            task=desk.config.task,
+            target=place,
+            gates=tuple(desk.config.gates),
+            objective=desk.config.choose,
+            folder=str(desk.plan.folder),
+            split=split,
+            output=next(iter(signature.outputs)),
+            reference=str(desk.store.path(predictions.digest)),
+            candidates=tuple(_entry(desk, each) for each in contestants if each.target == place and each.applies),
+            champion=rival.entry if (rival := rivals[place]) else None,
+            foreign_signature=_foreign(desk, champion, signature),
+            measurement=_path(desk, measured[place]),
+            seed=desk.config.seed,
+        )
+        gated[place] = Gated(measured[place], judge(desk.executor, request))
+    return gated
+
+
+def _path(desk: Desk, artifact: Artifact | None) -> str | None:
+    return str(desk.store.path(artifact.digest)) if artifact else None
+
+
+def _entry(desk: Desk, each: Contestant) -> Entry:
+    return Entry(
+        name=each.name,
+        digest=each.model.digest if each.model else "",
+        predictions=_path(desk, each.predictions),
+        size_bytes=each.size.raw_bytes if each.size else None,
+        gzip_bytes=each.size.gzip_bytes if each.size else None,
+        failure=each.failure,
+    )
+
+
+def _saved_model_size(folder: Path) -> sizes.Sizes:
+    """Of the SavedModel alone, without what the bundle has laid beside it, as candidates are weighed."""
+    parts = [sizes.measure(folder / name) for name in ("saved_model.pb", "variables", "assets", "fingerprint.pb")]
+    return sizes.Sizes(
+        raw_bytes=sum(part.raw_bytes for part in parts), gzip_bytes=sum(part.gzip_bytes for part in parts)
+    )
+
+
+def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact) -> Rival | None:
+    """The champion on one target: its predictions on this release's test rows, and its sizes."""
+    named = any(each.against == CHAMPION and each.concerns(place) for each in desk.config.gates)
+    if champion.version is None or not named:
+        return None
+    if champion.manifest is None or champion.folder is None:
+        return Rival(Entry(name=CHAMPION, failure=champion.failure))
+    target = champion.manifest.targets.get(place)
+    if target is None:
+        return Rival(Entry(name=CHAMPION, failure=f"version {champion.version} has no target {place}"))
+    folder = champion.folder / target.path
+    model = Artifact(uri=str(folder), format=target.form, digest=target.winner, size_bytes=0)
+    try:
+        outputs = predict(desk.executor, CHAMPION, place, desk.config.targets[place], model, dataset, folder=folder)
+    except (StepFailed, InputError) as error:
+        return Rival(Entry(name=CHAMPION, digest=target.winner, failure=str(error)))
+    size = sizes.measure(folder / "model.onnx") if target.form == "onnx" else _saved_model_size(folder)
+    entry = Entry(
+        name=CHAMPION,
+        digest=target.winner,
+        predictions=_path(desk, outputs),
+        size_bytes=size.raw_bytes,
+        gzip_bytes=size.gzip_bytes,
+    )
+    return Rival(entry, folder)
+
+
+def _measure(
+    desk: Desk, place: str, contestants: Sequence[Contestant], rival: Rival | None, split: Split
+) -> Artifact | None:
+    models = {each.name: each.model for each in contestants if each.target == place and each.model}
+    if not models:
+        return None
+    contenders = {name: (model.digest, desk.store.path(model.digest)) for name, model in models.items()}
+    known = {digest for digest, _ in contenders.values()}
+    if rival and rival.folder and rival.entry.digest not in known:
+        contenders[CHAMPION] = (rival.entry.digest, rival.folder)
+    return measure(
+        desk.executor,
+        place,
+        desk.config.targets[place],
+        contenders,
+        split,
+        desk.config.gates,
+        f"release {desk.release} of {desk.config.name}",
+    )
+
+
+def _foreign(desk: Desk, champion: Champion, signature: Signature) -> str:
+    if champion.manifest is None or desk.config.allow_signature_change or champion.manifest.signature == signature:
+        return ""
+    return (
+        f"Version {champion.version} in production takes and gives {_words(champion.manifest.signature)}; "
+        f"this model {_words(signature)}."
+    )
+
+
+def _words(signature: Signature) -> str:
+    def tensors(side: dict[str, object]) -> str:
+        return ", ".join(f"{name} {spec}" for name, spec in side.items())
+
+    return f"({tensors(dict(signature.inputs))}) -> ({tensors(dict(signature.outputs))})"

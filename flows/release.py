@@ -1,0 +1,138 @@
+"""The release: from a trained model to a promoted version, on one page. Each call is one stage of the diagram.
+
+build -> read -> train -> [convert -> techniques -> predict -> rehearse] of every candidate
+-> barrier -> measure every target -> judge -> pack -> register -> promote -> report
+"""
+
+from prefect import flow
+
+from flows.candidates import prepare
+from flows.config import load
+from flows.control import actor
+from flows.desk import Desk, desk_of, new_release
+from flows.gate import find_champion, gate, names_champion
+from flows.story import Story, bundle_request, release_log, still_pass
+from flows.summarize import summarize
+from tasks.build import build
+from tasks.bundle.manifest import Manifest
+from tasks.foundations.errors import Conflict, Inconclusive, Refused, SlipwayError
+from tasks.pack import pack
+from tasks.predict import REFERENCE_BATCH, predict
+from tasks.promote import promote
+from tasks.promotion.control import Move, Order
+from tasks.promotion.registration import announce, record_version
+from tasks.read import read
+from tasks.register import attach_report, open_registry, register
+from tasks.registry.jobs import AttachRequest, PublishRequest
+from tasks.report import report
+from tasks.runtimes.tensorflow import TensorFlow
+from tasks.store.artifact import Artifact
+from tasks.train import train
+
+
+@flow(name="release", flow_run_name="release {config}", persist_result=False)
+def release(config: str, no_promote: bool = False, reason: str = "", release_id: str | None = None) -> None:
+    """Take one model from its config to production.
+
+    Args:
+        config: path of the YAML file.
+        no_promote: leave a challenger instead of promoting.
+        reason: why, for the journal.
+        release_id: id of this release, made if left out.
+
+    Raises:
+        InputError: config, data or model are wrong; nothing was changed.
+        Refused: no candidate passes on some target, or somebody else promoted first; the champion is untouched.
+        Inconclusive: the measurements cannot decide; the champion is untouched.
+    """
+    plan = load(config)
+    with desk_of(plan, release_id or new_release()) as desk:
+        story = Story(reason=reason)
+        try:
+            _run(desk, story, no_promote)
+        except SlipwayError as error:
+            story.end(f"failed: {error}", error.exit_code)
+            report(summarize(desk, story), desk.folder, desk.executor.digests)
+            raise
+        _publish_report(desk, story)
+        if story.exit_code:
+            raise (Inconclusive if story.exit_code == Inconclusive.exit_code else Refused)(story.decision)
+
+
+def _run(desk: Desk, story: Story, no_promote: bool) -> None:
+    config, folder, executor = desk.config, desk.plan.folder, desk.executor
+    opening = open_registry.submit(executor, desk.registry)
+    built = build(executor, config.model, folder, config.task)
+    dataset = read(executor, config.data, folder, config.task, built.signature, config.model.needs_training)
+    story.notes += dataset.result.get("warnings", [])
+    assert config.training is not None  # noqa: S101 - checked with the config
+    reference = train(executor, config.model, folder, built, dataset, config.training, config.task)
+    whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
+    predictions = predict.submit(executor, "reference", "reference", whole, reference, dataset, REFERENCE_BATCH)
+    story.contestants = prepare(desk, reference, dataset)
+    opening.wait()
+    _gate(desk, story, reference, predictions.result(), dataset)
+    if story.exit_code or story.is_already_in_production(desk.config):
+        _register(desk, story, None)
+        return
+    _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out), story.needs_tensorflow(config)))
+    if no_promote:
+        story.notes += announce(desk.control, config.name)
+        story.end(f"version {story.version} passed and waits as challenger", 0)
+    else:
+        _promote(desk, story, reference, predictions.result(), dataset)
+
+
+def _gate(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+    story.champion = find_champion(desk)
+    story.gated = gate(desk, story.contestants, reference, predictions, dataset, story.champion)
+    story.choose()
+
+
+def _register(desk: Desk, story: Story, bundle: Artifact | None) -> None:
+    log = release_log(desk, summarize(desk, story), story)
+    path = str(desk.store.path(bundle.digest)) if bundle else None
+    published = register(
+        desk.executor, PublishRequest(place=desk.registry, log=log, model=desk.config.name, bundle=path)
+    )
+    story.mlflow_run, story.mlflow_link = published.run_id, published.run_link
+    if bundle and published.version is not None:
+        story.version = published.version
+        digest = Manifest.read(desk.store.path(bundle.digest)).digest
+        order = Order(actor=actor(), reason=story.reason, run=desk.release)
+        record_version(desk.control, desk.config.name, published.version, digest, order)
+
+
+def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+    """Promote, unless somebody else did since the gates were judged: then judge once more, against the new champion."""
+    try:
+        story.moved(_move(desk, story))
+        return
+    except Conflict as conflict:
+        story.notes.append(str(conflict))
+        chosen = story.winners
+        if names_champion(desk.config):
+            _gate(desk, story, reference, predictions, dataset)
+            if not still_pass(chosen, story.gated):
+                story.end(f"refused: version {story.version} does not pass against the new champion. {conflict}", 3)
+                return
+        else:
+            story.champion = find_champion(desk)
+    try:
+        story.moved(_move(desk, story))
+    except Conflict as conflict:
+        story.end(f"refused: {conflict}", Refused.exit_code)
+
+
+def _move(desk: Desk, story: Story) -> Move:
+    order = Order(actor=actor(), reason=story.reason, run=desk.release, expected_serial=story.champion.serial)
+    return promote(desk.control, desk.config.name, story.registered_version, order)
+
+
+def _publish_report(desk: Desk, story: Story) -> None:
+    summary = report(summarize(desk, story), desk.folder, desk.executor.digests)
+    if story.mlflow_run:
+        attach_report(
+            desk.executor,
+            AttachRequest(place=desk.registry, run_id=story.mlflow_run, artifacts={"": summary.report_path or ""}),
+        )

@@ -1,0 +1,37 @@
+"""Who is at work: `clean` must not take an artifact away under a running release, nor a release start under `clean`."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from flows.home import Home
+from tasks.foundations.errors import Conflict
+from tasks.foundations.locks import hold
+
+
+@contextmanager
+def running(home: Home, release: str, owner: str) -> Iterator[None]:
+    """Mark a release as running for the block; waits for a `clean` in progress."""
+    path = home.root / "running" / f"{release}.lock"
+    with ExitStack() as stack:
+        with hold(home.locks / "store.lock", owner):
+            stack.enter_context(hold(path, owner))
+        yield
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def none_running(home: Home) -> Iterator[None]:
+    """Keep releases from starting for the block.
+
+    Raises:
+        Conflict: one is running; the message names it.
+    """
+    with hold(home.locks / "store.lock", "clean", timeout_s=0):
+        for path in (home.root / "running").glob("*.lock"):
+            try:
+                with hold(path, "clean", timeout_s=0):
+                    pass
+            except Conflict as conflict:
+                raise Conflict(f"A release is running, so nothing is removed: {conflict}") from conflict
+            path.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,44 @@
+"""`release` on the command line: checks first, workers and Prefect side by side, then the answer from release.json."""
+
+from typing import Any
+
+from flows.config import load
+from flows.desk import desk_of, new_release
+from flows.home import home, prepare_prefect
+from tasks.foundations.errors import SlipwayError
+from tasks.reports import terminal
+from tasks.reports.summary import FILE, ReleaseSummary
+
+
+def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
+    """Run the release flow and return what `--json` prints.
+
+    Raises:
+        InputError: the config is wrong; nothing was started.
+        SlipwayError: it failed before there was anything to report.
+    """
+    plan = load(config)
+    place, release = home(), new_release()
+    prepare_prefect(place)
+    failure: SlipwayError | None = None
+    with desk_of(plan, release) as desk:
+        desk.workers.warm()
+        from flows import prefect_server
+        from flows.release import release as flow
+
+        with prefect_server.running(place):
+            try:
+                flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
+            except SlipwayError as error:
+                failure = error
+    folder = place.releases(plan.config.name) / release
+    if not (folder / FILE).is_file():
+        raise failure or SlipwayError(f"The release left no {folder / FILE}. Run again with --debug.")
+    return _answer(ReleaseSummary.read(folder), failure)
+
+
+def _answer(summary: ReleaseSummary, failure: SlipwayError | None) -> dict[str, Any]:
+    answer = {**summary.to_json(), "text": terminal.as_text(summary)}
+    if failure is not None and summary.decision.startswith("failed"):
+        answer["error"] = str(failure)
+    return answer

@@ -1,0 +1,42 @@
+"""`status`: what is in production, from the journal alone. No Prefect, no MLflow."""
+
+from typing import Any
+
+from flows.home import home
+from tasks.journal.journal import Journal
+from tasks.promotion.status import Status, status
+
+
+def show(model: str | None) -> dict[str, Any]:
+    """One model, or a line for each.
+
+    Raises:
+        InputError: no such model; the message lists those there are.
+    """
+    journal = Journal(home().journal_url)
+    if model is not None:
+        found = status(journal, model)
+        return {**found.model_dump(mode="json"), "exit_code": 0, "text": _text(found)}
+    models = [status(journal, name) for name in journal.models()]
+    lines = [f"{each.model}: {_champion(each)}" for each in models] or ["No model was released here yet."]
+    content = [each.model_dump(mode="json", exclude={"journal"}) for each in models]
+    return {"models": content, "exit_code": 0, "text": "\n".join(lines)}
+
+
+def _champion(found: Status) -> str:
+    if found.champion is None:
+        return "nothing in production"
+    before = f", before it {found.previous}" if found.previous is not None else ""
+    return f"version {found.champion} in production{before}"
+
+
+def _text(found: Status) -> str:
+    versions = [f"  {each.version:>4}  {each.state:<12} {each.at}  {each.digest[:12]}" for each in found.versions]
+    events = [
+        f"  {event['serial']:>4}  {event['at']}  {event['kind']:<10} {event['phase']:<9} version {event['version']}"
+        f"  by {event['actor']}{'  ' + event['reason'] if event['reason'] else ''}"
+        for event in found.journal[-12:]
+    ]
+    warnings = [f"warning: {warning}" for warning in found.warnings]
+    header = f"{found.model}: {_champion(found)}"
+    return "\n".join([header, "versions", *versions, "journal (newest last)", *events, *warnings])

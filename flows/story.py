@@ -1,0 +1,205 @@
+"""What a release has found out so far, and what follows from it. Filled stage by stage; the report is drawn from it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from flows.candidates import Contestant
+from flows.config import Config
+from flows.desk import Desk
+from flows.gate import Champion, Gated
+from tasks.bundle.manifest import ServingEntry
+from tasks.bundle.write import BundleRequest, Winner
+from tasks.evaluation.choice import Choice, release_exit_code
+from tasks.promotion.control import Move
+from tasks.registry.records import ReleaseLog, RunRecord
+from tasks.reports import figures
+from tasks.reports.summary import ReleaseSummary
+from tasks.runtimes.environment import read_environment
+from tasks.store.action import source_digest
+
+
+@dataclass
+class Story:
+    """One release as it goes.
+
+    Attributes:
+        reason: why it was started, for the journal.
+        contestants: every candidate on every target.
+        champion: what was in production when the gates were judged.
+        gated: target -> what was measured and judged.
+        winners: target -> candidate.
+        version: registered version, None if none was.
+        promoted: whether it went into production.
+        decision: one sentence.
+        exit_code: of the command.
+        notes: warnings for the reader.
+    """
+
+    reason: str = ""
+    contestants: list[Contestant] = field(default_factory=list)
+    champion: Champion = field(default_factory=lambda: Champion(None, 0))
+    gated: dict[str, Gated] = field(default_factory=dict)
+    winners: dict[str, str] = field(default_factory=dict)
+    version: int | None = None
+    promoted: bool = False
+    decision: str = "not finished"
+    exit_code: int = 0
+    notes: list[str] = field(default_factory=list)
+    mlflow_run: str = ""
+    mlflow_link: str | None = None
+
+    def end(self, decision: str, exit_code: int) -> None:
+        """Say how it ended."""
+        self.decision, self.exit_code = decision, exit_code
+
+    def choose(self) -> None:
+        """Take every target's winner; without one the release is refused or inconclusive."""
+        choices = {
+            place: Choice(each.assessment.winner, each.assessment.exit_code, each.assessment.reason)
+            for place, each in self.gated.items()
+        }
+        self.winners = {place: choice.winner for place, choice in choices.items() if choice.winner}
+        code = release_exit_code(list(choices.values()))
+        if code:
+            word = "refused" if code == 3 else "inconclusive"
+            reasons = "; ".join(f"{place}: {choice.reason}" for place, choice in choices.items() if choice.exit_code)
+            self.end(f"{word}: {reasons}", code)
+        else:
+            self.end("passed", 0)
+
+    def is_already_in_production(self, config: Config) -> bool:
+        """Whether every winner is the champion's own file, served in the same places; then there is no new version."""
+        manifest = self.champion.manifest
+        if manifest is None or manifest.winner_digests != self._winner_digests():
+            return False
+        if list(manifest.serving) != serving_entries(config):
+            return False
+        self.version = self.champion.version
+        self.end(f"already in production: every winner is that of version {self.champion.version}", 0)
+        return True
+
+    def moved(self, move: Move) -> None:
+        """Take note of a promotion."""
+        self.promoted = True
+        self.notes += move.warnings
+        before = f"was {move.from_version}" if move.from_version is not None else "the first one"
+        self.end(f"promoted version {move.version} ({before})", 0)
+
+    @property
+    def registered_version(self) -> int:
+        """The version that this release registered.
+
+        Raises:
+            RuntimeError: none was; a mistake of ours.
+        """
+        if self.version is None:
+            raise RuntimeError("promoting before registering")
+        return self.version
+
+    def needs_tensorflow(self, config: Config) -> bool:
+        """Whether a winner is a SavedModel."""
+        return any(config.targets[place].form == "savedmodel" for place in self.winners)
+
+    def winner_of(self, place: str) -> Contestant:
+        """The contestant that won a target."""
+        return next(each for each in self.contestants if (each.target, each.name) == (place, self.winners[place]))
+
+    def _winner_digests(self) -> dict[str, str]:
+        models = {place: self.winner_of(place).model for place in self.winners}
+        return {place: model.digest for place, model in models.items() if model}
+
+
+def still_pass(chosen: Mapping[str, str], gated: Mapping[str, Gated]) -> bool:
+    """Whether the winners that a bundle was made of also pass when judged again."""
+    outcomes = {(place, row.name): row.outcome for place, each in gated.items() for row in each.assessment.candidates}
+    return all(outcomes.get((place, name)) == "pass" for place, name in chosen.items())
+
+
+def serving_entries(config: Config) -> list[ServingEntry]:
+    """The config's serving section as a bundle carries it."""
+    return [
+        ServingEntry(
+            kind=each.kind, target=each.target, settings=each.model_dump(mode="json", exclude={"kind", "target"})
+        )
+        for each in config.serving
+    ]
+
+
+def bundle_request(desk: Desk, story: Story, out: Path) -> BundleRequest:
+    """What the bundle of a release's winners is made from."""
+    config = desk.config.model_dump(mode="json")
+    evidence = {
+        f"measurement-{place}": str(desk.store.path(each.measurement.digest))
+        for place, each in story.gated.items()
+        if each.measurement
+    }
+    return BundleRequest(
+        model=desk.config.name,
+        winners={place: _winner(desk, story, place) for place in story.winners},
+        serving=tuple(serving_entries(desk.config)),
+        evidence=evidence,
+        config=config,
+        requirements=_requirements(desk.config, story),
+        release=desk.release,
+        config_digest=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        sources={"slipway": version("slipway"), "tasks": source_digest("")},
+        out=str(out),
+    )
+
+
+def _winner(desk: Desk, story: Story, place: str) -> Winner:
+    contestant, target = story.winner_of(place), desk.config.targets[place]
+    if contestant.model is None or contestant.golden is None:
+        raise RuntimeError(f"{contestant.name} won {place} without a model")
+    environment = read_environment()
+    return Winner(
+        candidate=contestant.name,
+        form="onnx" if target.form == "onnx" else "savedmodel",
+        folder=str(desk.store.path(contestant.model.digest)),
+        digest=contestant.model.digest,
+        golden=str(desk.store.path(contestant.golden.digest)),
+        runtime=target.model_dump(mode="json"),
+        cpu_flags=environment.flags,
+        environment=environment.libraries,
+    )
+
+
+def _requirements(config: Config, story: Story) -> tuple[str, ...]:
+    libraries = {"mlflow", "numpy"}
+    for place in story.winners:
+        libraries |= {"onnx", "onnxruntime"} if config.targets[place].form == "onnx" else {"tensorflow"}
+    return tuple(f"{library}=={version(library)}" for library in sorted(libraries))
+
+
+def release_log(desk: Desk, summary: ReleaseSummary, story: Story) -> ReleaseLog:
+    """One MLflow run for the release, a child run a candidate; the figures are those of the report."""
+    params = {key: str(value) for key, value in _flat(summary.config).items()}
+    tags = {"slipway.decision": story.decision, "slipway.config": desk.plan.path}
+    children = tuple(
+        RunRecord(
+            name=name,
+            params={"chain": " -> ".join(technique.kind for technique in chain) or "none"},
+            metrics=figures.candidate_metrics(summary, name),
+        )
+        for name, chain in desk.config.chains().items()
+    )
+    return ReleaseLog(
+        release=desk.release,
+        run=RunRecord(name=desk.release, params=params, metrics=figures.metrics_of(summary), tags=tags),
+        children=children,
+        status="FAILED" if story.exit_code else "FINISHED",
+    )
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = {str(index): item for index, item in enumerate(value)}.items()
+    else:
+        return {} if value is None else {prefix.rstrip("."): value}
+    return {key: item for name, inner in pairs for key, item in _flat(inner, f"{prefix}{name}.").items()}

@@ -1,0 +1,162 @@
+"""From what a release found out to the one record that every report is drawn from."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.candidates import Contestant
+from flows.desk import Desk
+from flows.story import Story
+from tasks.evaluation.assess import Assessed, Assessment
+from tasks.evaluation.gates import Gate
+from tasks.evaluation.latency import RESOLUTION
+from tasks.evaluation.task import Classification, primary_metric
+from tasks.execution.steps import StageRun
+from tasks.reports.summary import CandidateRow, LimitLine, Quality, ReleaseSummary, Stage, TargetSummary
+from tasks.runtimes.environment import read_environment
+from tasks.runtimes.samples import read_measurement
+
+
+def summarize(desk: Desk, story: Story) -> ReleaseSummary:
+    """Everything that is known of the release now; what is not known yet is absent."""
+    config = desk.config
+    champion = story.champion.version
+    assessments = {place: each.assessment for place, each in story.gated.items()}
+    reference = next(iter(assessments.values())).reference if assessments else None
+    return ReleaseSummary(
+        release=desk.release,
+        model=config.name,
+        started=desk.started,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        exit_code=story.exit_code,
+        decision=story.decision,
+        config=config.model_dump(mode="json", exclude_none=True),
+        config_path=desk.plan.path,
+        version=story.version,
+        previous=champion,
+        promoted=story.promoted,
+        champion=f"version {champion}" if champion is not None else None,
+        winners=dict(story.winners),
+        objective=f"{'maximize' if config.choose.maximizes else 'minimize'} {config.choose.metric}",
+        primary_metric=primary_metric(config.task),
+        higher_is_better=isinstance(config.task, Classification),
+        reference=Quality.model_validate(reference.model_dump()) if reference else Quality(),
+        rows=tuple(_row(desk, story, each, assessments.get(each.target)) for each in story.contestants),
+        stages=tuple(_stage(each) for each in desk.executor.stages),
+        targets={place: _target(desk, story, place) for place in config.targets},
+        environment=read_environment().model_dump(mode="json"),
+        notes=tuple(story.notes),
+        mlflow_link=story.mlflow_link,
+    )
+
+
+def _row(desk: Desk, story: Story, each: Contestant, assessment: Assessment | None) -> CandidateRow:
+    chain = desk.config.chains()[each.name]
+    facts: dict[str, Any] = {
+        "name": each.name,
+        "target": each.target,
+        "chain": tuple(technique.kind for technique in chain),
+        "outcome": "inconclusive",
+        "reason": "not judged",
+        "winner": story.winners.get(each.target) == each.name,
+        "digest": each.model.digest if each.model else None,
+        "size_bytes": each.size.raw_bytes if each.size else None,
+        "gzip_bytes": each.size.gzip_bytes if each.size else None,
+        "proof": _proof(desk, each),
+        "seconds": sum(run.seconds for run in desk.executor.stages if run.candidate == each.name),
+    }
+    judged = {row.name: row for row in assessment.candidates} if assessment else {}
+    if each.name in judged:
+        facts |= _judged(judged[each.name], primary_metric(desk.config.task))
+    if each.failure:
+        facts |= {"outcome": "broken" if each.applies else "not_applicable", "reason": each.failure}
+    return CandidateRow(**facts)
+
+
+def _judged(row: Assessed, primary: str) -> dict[str, Any]:
+    intervals = {f"{name.removesuffix('_ms')}_interval": ends for name, ends in row.intervals.items()}
+    shown = {"p50_interval", "p90_interval", "p99_interval"}
+    return {
+        **row.times,
+        **{name: ends for name, ends in intervals.items() if name in shown},
+        "peak_memory_bytes": int(row.times["peak_memory_bytes"]) if row.times else None,
+        "speedup_interval": row.intervals.get("speedup_p50"),
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "pareto": row.pareto,
+        "primary_value": row.quality.get(primary),
+        "primary_drop": row.drop,
+        "metrics": dict(row.quality),
+        "accuracy": row.quality.get("accuracy"),
+        "accuracy_drop": row.drop if primary == "accuracy" else None,
+        "agreement": row.quality.get("agreement"),
+        "latency_quantiles": row.quantiles,
+        "rounds": row.rounds,
+        "calls": row.calls,
+        "slices": row.slices,
+        "classes": row.classes,
+        "verdicts": row.verdicts,
+    }
+
+
+def _proof(desk: Desk, each: Contestant) -> dict[str, Any]:
+    file = desk.store.path(each.model.digest) / "evidence.json" if each.model else None
+    if file is None or not file.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+def _stage(run: StageRun) -> Stage:
+    return Stage(
+        name=run.name,
+        candidate=run.candidate,
+        seconds=run.seconds,
+        reused=run.reused,
+        outcome="failed" if run.failed else "done",
+        reason=run.failed or "",
+    )
+
+
+def _target(desk: Desk, story: Story, place: str) -> TargetSummary:
+    target = desk.config.targets[place]
+    gated = story.gated.get(place)
+    settings = {**target.model_dump(mode="json"), **target.options()}
+    if gated is None:
+        return TargetSummary(settings=settings)
+    ratio = gated.assessment.control_ratio
+    measurement = read_measurement(desk.store.path(gated.measurement.digest)) if gated.measurement else None
+    return TargetSummary(
+        settings=settings,
+        environment=measurement.environment.model_dump(mode="json") if measurement else {},
+        control_ratio=ratio,
+        control_interval=gated.assessment.control_interval,
+        control_ok=None if ratio is None else max(ratio, 1 / ratio) <= RESOLUTION,
+        rounds=measurement.rounds if measurement else None,
+        limits=tuple(_limits(desk.config.gates, place, gated.assessment)),
+    )
+
+
+def _limits(gates: list[Gate], place: str, assessment: Assessment) -> list[LimitLine]:
+    """Gates as lines in the plots: a floor of quality, a limit of latency; each from what it is against."""
+    base = next((row for row in assessment.candidates if row.name == "float32"), None)
+    lines = []
+    for gate in gates:
+        value = _limit(gate, assessment, base) if gate.concerns(place) and gate.slices is None else None
+        if value is not None:
+            lines.append(LimitLine(metric=gate.metric, value=value, label=gate.describe()))
+    return lines
+
+
+def _limit(gate: Gate, assessment: Assessment, base: Assessed | None) -> float | None:
+    if gate.bound in ("min", "max"):
+        return gate.allowed
+    if gate.bound == "max_drop" and gate.partner == "reference" and gate.metric in assessment.reference.metrics:
+        sign = -1 if gate.is_better_higher else 1
+        return assessment.reference.metrics[gate.metric] + sign * gate.allowed
+    if gate.partner == "float32" and base and gate.metric in base.times:
+        if gate.bound == "min_speedup":
+            return base.times[gate.metric] / gate.allowed
+        if gate.bound == "max_ratio":
+            return base.times[gate.metric] * gate.allowed
+    return None

@@ -1,0 +1,329 @@
+"""The job that turns a target's stored predictions and samples into verdicts, figures and a choice.
+
+It runs in a worker because the user's own metrics do; nothing in it depends on the machine, so a release can be judged
+again, or elsewhere, from its artifacts.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.data.dataset import Split
+from tasks.evaluation.choice import Choose, Judged, Outcome, choose, pareto
+from tasks.evaluation.evaluate import UserMetric, agreement, evaluate, evaluate_classes, evaluate_slices
+from tasks.evaluation.evidence import Evidence, Setting
+from tasks.evaluation.gates import FAMILIES, Gate, is_function, metric_functions
+from tasks.evaluation.judge import judge
+from tasks.evaluation.latency import Samples, speedup, value
+from tasks.evaluation.task import Classification, Task, primary_metric
+from tasks.evaluation.verdict import Verdict
+from tasks.foundations import entrypoints
+from tasks.foundations.errors import SlipwayError, StepFailed
+from tasks.foundations.record import Record
+from tasks.runtimes.samples import Measurement, read_measurement, read_samples
+
+CONTROL = "float32 (control)"
+CHAMPION = "champion"
+TIMES = ("p50_ms", "p90_ms", "p99_ms", "throughput_per_s", "load_ms", "first_call_ms", "peak_memory_bytes")
+QUANTILES = tuple(round(float(q), 3) for q in np.linspace(0.005, 0.995, 100))
+
+Array = np.ndarray[Any, Any]
+
+
+class Entry(Record):
+    """One model on the target, as the steps before left it.
+
+    Attributes:
+        name: candidate name, or `champion`.
+        digest: of the file that would be served; empty if there is none.
+        predictions: absolute path of its predictions, None if it has none.
+        size_bytes: of the form on disk.
+        gzip_bytes: the same, compressed.
+        failure: why it cannot be judged, None if it can.
+    """
+
+    name: str
+    digest: str = ""
+    predictions: str | None = None
+    size_bytes: int | None = None
+    gzip_bytes: int | None = None
+    failure: str | None = None
+
+
+class AssessRequest(Record):
+    """Everything that one target is judged by.
+
+    Attributes:
+        task: what the outputs mean.
+        target: its name.
+        gates: of the config.
+        objective: of the config.
+        folder: absolute path of the config's folder, for metrics of the user's own.
+        split: the test rows.
+        output: name of the judged output.
+        reference: absolute path of the reference's predictions.
+        candidates: those that have the target's form, `float32` first.
+        champion: the version in production on this target; None where there is none yet.
+        foreign_signature: how the champion's signature differs, empty if it does not or if the config allows it.
+        measurement: absolute path of the measurement, None if nothing could be measured.
+        seed: of the bootstrap.
+    """
+
+    task: Task
+    target: str
+    gates: tuple[Gate, ...]
+    objective: Choose
+    folder: str
+    split: Split
+    output: str
+    reference: str
+    candidates: tuple[Entry, ...]
+    champion: Entry | None = None
+    foreign_signature: str = ""
+    measurement: str | None = None
+    seed: int = 0
+
+
+class Assessed(Record):
+    """One candidate on the target; a figure that could not be had is absent.
+
+    Attributes:
+        name: the candidate.
+        outcome: of its gates.
+        reason: one sentence.
+        verdicts: of every gate.
+        quality: quality metrics and agreement with the reference.
+        times: latency figures and their intervals.
+        drop: how much worse than the reference the primary metric is.
+        slices, classes: quality by group.
+        quantiles: (q, ms) of all calls.
+        rounds, calls: behind the times.
+        pareto: not dominated.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+    verdicts: tuple[Verdict, ...]
+    quality: dict[str, float] = {}
+    times: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    drop: float | None = None
+    slices: dict[str, dict[str, float]] = {}
+    classes: dict[str, dict[str, float]] = {}
+    quantiles: tuple[tuple[float, float], ...] = ()
+    rounds: int | None = None
+    calls: int | None = None
+    pareto: bool = False
+
+
+class Quality(Record):
+    """Figures of the reference."""
+
+    metrics: dict[str, float] = {}
+    slices: dict[str, dict[str, float]] = {}
+    classes: dict[str, dict[str, float]] = {}
+
+
+class Assessment(Record):
+    """One target judged."""
+
+    winner: str | None
+    exit_code: int
+    reason: str
+    candidates: tuple[Assessed, ...]
+    reference: Quality
+    control_ratio: float | None = None
+    control_interval: tuple[float, float] | None = None
+
+
+def assess(request: AssessRequest) -> Assessment:
+    """Judge every candidate of one target and choose (a job: runs in a worker).
+
+    Raises:
+        SlipwayError: the reference itself cannot be judged: labels, outputs and task do not fit.
+    """
+    labels = np.asarray(request.split.labels())
+    functions = _functions(request)
+    samples = read(request)
+    reference = _load(request.reference, request.output)
+    entries = {entry.name: entry for entry in request.candidates}
+    setting = Setting(
+        task=request.task,
+        target=request.target,
+        labels=labels,
+        reference=Evidence(name="reference", digest="reference", outputs=reference),
+        float32=_evidence(entries["float32"], request, samples),
+        champion=_evidence(request.champion, request, samples) if request.champion else None,
+        samples=samples,
+        slices=request.split.slice_columns(),
+        functions=functions,
+        seed=request.seed,
+    )
+    quality = _reference_quality(request, reference, labels, functions)
+    rows = [_assessed(entry, request, setting, quality) for entry in request.candidates]
+    judged = [Judged(row.name, row.verdicts, _figures(row, entries[row.name])) for row in rows]
+    choice = choose(request.objective, judged)
+    front = {point.name for point in pareto(judged, primary_metric(request.task)) if point.on_front}
+    control = _control(samples)
+    return Assessment(
+        winner=choice.winner,
+        exit_code=choice.exit_code,
+        reason=choice.reason,
+        candidates=tuple(row.model_copy(update={"pareto": row.name in front}) for row in rows),
+        reference=quality,
+        control_ratio=control[0],
+        control_interval=control[1],
+    )
+
+
+def read(request: AssessRequest) -> Samples | None:
+    """The samples of the request's measurement; the champion shares those of a candidate with the same file."""
+    if request.measurement is None:
+        return None
+    folder = Path(request.measurement)
+    return gather(read_measurement(folder), read_samples(folder), _twin(request))
+
+
+def gather(measurement: Measurement, calls: Mapping[str, list[Array]], twin: str | None) -> Samples:
+    """What was measured, in the words of the statistics."""
+    per_round = {name: result.rounds for name, result in measurement.contenders.items()}
+    if twin is not None and twin in calls:
+        calls = {**calls, CHAMPION: calls[twin]}
+        per_round = {**per_round, CHAMPION: per_round[twin]}
+    return Samples(
+        calls_ms=calls,
+        load_ms={name: [each.load_ms for each in rounds] for name, rounds in per_round.items()},
+        first_call_ms={name: [each.first_call_ms for each in rounds] for name, rounds in per_round.items()},
+        peak_memory_bytes={
+            name: [float(each.peak_memory_bytes) for each in rounds] for name, rounds in per_round.items()
+        },
+        batch_size=measurement.batch_size,
+        control=CONTROL,
+    )
+
+
+def _twin(request: AssessRequest) -> str | None:
+    """The candidate that is the champion's very file, if any."""
+    digest = request.champion.digest if request.champion else ""
+    return next((entry.name for entry in request.candidates if digest and entry.digest == digest), None)
+
+
+def _functions(request: AssessRequest) -> dict[str, UserMetric]:
+    names = metric_functions(request.gates)
+    if is_function(request.objective.metric):
+        names = list(dict.fromkeys([*names, request.objective.metric]))
+    return {name: entrypoints.load(name, Path(request.folder)) for name in names}
+
+
+def _load(folder: str, output: str) -> Array:
+    array: Array = np.load(Path(folder) / f"{output}.npy", mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _evidence(entry: Entry, request: AssessRequest, samples: Samples | None) -> Evidence:
+    failure = entry.failure
+    if failure is None and request.measurement is not None and samples is not None:
+        failed = read_measurement(Path(request.measurement)).failures.get(entry.name)
+        failure = f"its latency could not be measured: {failed}" if failed else None
+    outputs = _load(entry.predictions, request.output) if entry.predictions else None
+    return Evidence(
+        name=entry.name,
+        digest=entry.digest or f"none of {entry.name}",
+        outputs=outputs,
+        size_bytes=entry.size_bytes,
+        gzip_bytes=entry.gzip_bytes,
+        failure=failure,
+    )
+
+
+def _reference_quality(
+    request: AssessRequest, outputs: Array, labels: Array, functions: Mapping[str, UserMetric]
+) -> Quality:
+    columns = request.split.slice_columns()
+    return Quality(
+        metrics=evaluate(request.task, outputs, labels, functions),
+        slices=_plain(evaluate_slices(request.task, outputs, labels, columns)),
+        classes=evaluate_classes(request.task, outputs, labels) if isinstance(request.task, Classification) else {},
+    )
+
+
+def _plain(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: {metric: float(figure) for metric, figure in figures.items()} for name, figures in groups.items()}
+
+
+def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference: Quality) -> Assessed:
+    evidence = _evidence(entry, request, setting.samples)
+    verdicts = [*_signature_verdict(request), *judge(request.gates, evidence, setting)]
+    outcome = Judged(entry.name, verdicts).outcome
+    row = Assessed(name=entry.name, outcome=outcome, reason=_reason(outcome, verdicts), verdicts=tuple(verdicts))
+    return row.model_copy(update={**_quality(evidence, setting, reference), **_times(entry.name, setting.samples)})
+
+
+def _signature_verdict(request: AssessRequest) -> list[Verdict]:
+    if not request.foreign_signature:
+        return []
+    reason = f"{request.foreign_signature} Set allow_signature_change: true if its clients are ready."
+    return [
+        Verdict(gate="the champion's signature", metric="signature", status="fail", reason=reason, against=CHAMPION)
+    ]
+
+
+def _reason(outcome: Outcome, verdicts: list[Verdict]) -> str:
+    if outcome == "pass":
+        return "passes every gate"
+    return next(verdict.reason for verdict in verdicts if verdict.status == outcome)
+
+
+def _quality(evidence: Evidence, setting: Setting, reference: Quality) -> dict[str, Any]:
+    """Quality figures as far as they can be had; why they cannot is in the verdicts."""
+    if evidence.outputs is None:
+        return {}
+    task, labels = setting.task, setting.labels
+    try:
+        metrics = evaluate(task, evidence.outputs, labels, setting.functions)
+        likeness = agreement(task, evidence.outputs, np.asarray(setting.reference.outputs))
+        slices = _plain(evaluate_slices(task, evidence.outputs, labels, setting.slices))
+        classes = evaluate_classes(task, evidence.outputs, labels) if isinstance(task, Classification) else {}
+    except SlipwayError as error:
+        return {"reason": str(error)}
+    primary = primary_metric(task)
+    drop = reference.metrics[primary] - metrics[primary]
+    return {
+        "quality": metrics | likeness,
+        "slices": slices,
+        "classes": classes,
+        "drop": drop if isinstance(task, Classification) else -drop,
+    }
+
+
+def _times(name: str, samples: Samples | None) -> dict[str, Any]:
+    if samples is None or not samples.has("p50_ms", name):
+        return {}
+    pooled = np.concatenate([each.ravel() for each in samples.calls_ms[name]])
+    estimates = {metric: value(samples, metric, name) for metric in TIMES}
+    with suppress(StepFailed):  # float32 itself could not be measured, which the verdicts say
+        estimates["speedup_p50"] = speedup(samples, "p50_ms", name, "float32")
+    return {
+        "times": {metric: estimate.point for metric, estimate in estimates.items()},
+        "intervals": {metric: estimate.interval for metric, estimate in estimates.items() if estimate.interval},
+        "quantiles": tuple(zip(QUANTILES, np.quantile(pooled, QUANTILES).tolist(), strict=True)),
+        "rounds": len(samples.calls_ms[name]),
+        "calls": int(pooled.size),
+    }
+
+
+def _figures(row: Assessed, entry: Entry) -> dict[str, float]:
+    sizes = {"size_bytes": entry.size_bytes, "gzip_bytes": entry.gzip_bytes}
+    known = {name: float(size) for name, size in sizes.items() if size is not None}
+    return {**row.quality, **{name: row.times[name] for name in row.times if name in FAMILIES}, **known}
+
+
+def _control(samples: Samples | None) -> tuple[float | None, tuple[float, float] | None]:
+    if samples is None or not (samples.has("p50_ms", CONTROL) and samples.has("p50_ms", "float32")):
+        return None, None
+    ratio = speedup(samples, "p50_ms", CONTROL, "float32")
+    return ratio.point, ratio.interval

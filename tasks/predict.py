@@ -1,0 +1,66 @@
+"""Predict: a model's outputs on the test rows, on its own target. What crosses machines is these arrays."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.data.dataset import open_dataset
+from tasks.execution.steps import Executor, Step
+from tasks.foundations.record import Record
+from tasks.runtimes.environment import cpu_class
+from tasks.runtimes.predict import PredictRequest
+from tasks.store.artifact import Artifact
+
+REFERENCE_BATCH = 256
+
+
+@task(name="predict", cache_policy=NO_CACHE, persist_result=False)
+def predict(
+    executor: Executor,
+    candidate: str,
+    place: str,
+    target: Record,
+    model: Artifact,
+    dataset: Artifact,
+    batch_size: int | None = None,
+    folder: Path | None = None,
+) -> Artifact:
+    """Publish the outputs of one model on the test split.
+
+    Args:
+        executor: of the release.
+        candidate: whose model it is.
+        place: name of the target.
+        target: a choice of tasks/runtimes.
+        model: in the form that the target opens.
+        dataset: the release's data.
+        batch_size: rows a call where it should differ from the target's.
+        folder: where the model lies if it is no artifact of its own (the champion, inside its bundle).
+
+    Raises:
+        StepFailed: the runtime refuses the model.
+    """
+    settings = target.model_dump(mode="json")
+    step = Step(
+        name=f"predict {place}",
+        job="tasks.runtimes.predict:predict",
+        format="predictions",
+        inputs={"model": model, "data": dataset},
+        settings={"target": settings, "batch_size": batch_size},
+        rooms=("runtimes", "models", "data"),
+        libraries=(str(settings["runtime"]), "numpy"),
+        candidate=candidate,
+        cpu=cpu_class(),
+    )
+    split = open_dataset(executor.store.path(dataset.digest))["test"]
+    return executor.produce(
+        step,
+        lambda out: PredictRequest(
+            folder=str(folder or executor.store.path(model.digest)),
+            out=str(out),
+            target=target,
+            split=split,
+            batch_size=batch_size,
+        ),
+    )

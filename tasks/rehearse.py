@@ -1,0 +1,52 @@
+"""Rehearse: golden requests of a candidate on its target. Before the barrier, because afterwards no worker is left."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.bundle.golden_job import GoldenRequest
+from tasks.data.dataset import open_dataset
+from tasks.execution.steps import Executor, Step
+from tasks.foundations.record import Record
+from tasks.runtimes.environment import cpu_class
+from tasks.store.artifact import Artifact
+
+
+@task(name="rehearse", cache_policy=NO_CACHE, persist_result=False)
+def rehearse(
+    executor: Executor,
+    candidate: str,
+    place: str,
+    target: Record,
+    model: Artifact,
+    dataset: Artifact,
+    classification: bool,
+) -> Artifact:
+    """Publish golden requests with the candidate's own answers.
+
+    Raises:
+        StepFailed: the answers are not finite, or not the same twice.
+    """
+    settings = target.model_dump(mode="json")
+    step = Step(
+        name=f"rehearse {place}",
+        job="tasks.bundle.golden_job:write_golden",
+        format="golden",
+        inputs={"model": model, "data": dataset},
+        settings={"target": settings, "classification": classification},
+        rooms=("bundle", "runtimes", "models", "data"),
+        libraries=(str(settings["runtime"]), "numpy"),
+        candidate=candidate,
+        cpu=cpu_class(),
+    )
+    split = open_dataset(executor.store.path(dataset.digest))["test"]
+    return executor.produce(
+        step,
+        lambda out: GoldenRequest(
+            folder=str(executor.store.path(model.digest)),
+            target=target,
+            split=split,
+            classification=classification,
+            seed=executor.seed,
+            out=str(out),
+        ),
+    )

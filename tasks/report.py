@@ -1,0 +1,38 @@
+"""Report: what a release did, for people: release.json, report.html and Prefect artifacts. Also after a failure."""
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.reports import html, markdown
+from tasks.reports.summary import ReleaseSummary
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(summary: ReleaseSummary, folder: Path, artifacts: Collection[str]) -> ReleaseSummary:
+    """Write `release.json` and `report.html` into `folder` and show the same in Prefect.
+
+    Args:
+        summary: the release.
+        folder: where its report goes.
+        artifacts: digests of what it made or used, so that `clean` keeps them as long as the report.
+
+    Returns:
+        The summary with the report's path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "artifacts.json").write_text(json.dumps(sorted(artifacts)))
+    finished = summary.model_copy(update={"report_path": str(folder / "report.html")})
+    finished.write(folder)
+    html.write(finished, folder)
+    key = re.sub(r"[^a-z0-9-]", "-", summary.model)  # Prefect allows nothing else in keys
+    create_table_artifact(markdown.table_rows(finished), key=f"{key}-candidates", description=finished.decision)
+    create_markdown_artifact(markdown.gate_report(finished), key=f"{key}-gates", description=finished.decision)
+    if finished.mlflow_link:
+        create_link_artifact(finished.mlflow_link, link_text="MLflow run", key=f"{key}-mlflow")
+    return finished

@@ -1,0 +1,65 @@
+"""Train: fit the built model and save it, as a SavedModel and in a form that can be trained again."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.evaluation.task import Classification, Regression
+from tasks.execution.steps import Executor, Step
+from tasks.foundations import entrypoints
+from tasks.foundations.record import Record
+from tasks.models.build import BuildResult
+from tasks.runtimes.environment import cpu_class
+from tasks.store.artifact import Artifact
+from tasks.training.config import TrainingConfig
+from tasks.training.fit import FitSettings
+from tasks.training.train import TrainRequest
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(
+    executor: Executor,
+    source: Record,
+    folder: Path,
+    built: BuildResult,
+    dataset: Artifact,
+    training: TrainingConfig,
+    kind: Classification | Regression,
+) -> Artifact:
+    """Train the model of a config.
+
+    Raises:
+        StepFailed: the training diverged.
+    """
+    settings = FitSettings(
+        training=training,
+        output=kind.output if isinstance(kind, Classification) else None,
+        seed=executor.seed,
+        folder=str(folder),
+    )
+    step = Step(
+        name="train",
+        job="tasks.training.train:train",
+        format="keras",
+        inputs={"data": dataset},
+        settings={"model": built.digest, "training": training.model_dump(mode="json"), "task": kind.model_dump()},
+        rooms=("training", "models", "data"),
+        libraries=("tensorflow", "keras", "numpy"),
+        user_sources=_loss_source(training, folder),
+        cpu=cpu_class(),
+    )
+    return executor.produce(
+        step,
+        lambda out: TrainRequest(
+            source=source,
+            fingerprint=built.fingerprint,
+            dataset=str(executor.store.path(dataset.digest)),
+            settings=settings,
+            out=str(out),
+        ),
+    )
+
+
+def _loss_source(training: TrainingConfig, folder: Path) -> str:
+    return entrypoints.closure_digest(training.loss, folder) if ":" in training.loss else ""

@@ -68,11 +68,6 @@ def touched(control: Control, intent: Event) -> bool:
     return any(pointer.serial >= intent.serial for pointer in pointers(control, intent.model).values())
 
 
-def undoing(control: Control, intent: Event) -> bool:
-    """Whether an undoing of the move was under way: pointers newer than the move itself."""
-    return any(pointer.serial > intent.serial for pointer in pointers(control, intent.model).values())
-
-
 def intent_of(events: Sequence[Event], attempt: str) -> Event:
     """The event that (last) began an attempt."""
     return next(event for event in reversed(events) if event.attempt == attempt and event.phase == "intent")

@@ -3,7 +3,7 @@
 from tasks.foundations.errors import SlipwayError
 from tasks.journal.event import Event
 from tasks.journal.fold import ModelState, fold
-from tasks.promotion.attempt import history_after, intent_of, make, note, undo, undoing
+from tasks.promotion.attempt import history_after, intent_of, make, note, undo
 from tasks.promotion.control import Control
 from tasks.promotion.publish import sweep
 
@@ -14,8 +14,8 @@ def settle(control: Control, model: str) -> list[str]:
     """Finish or undo every open attempt and remove half-written files.
 
     `intent` is undone: its copies are not complete, and no pointer has moved. From `staged` on everything that is
-    needed stands on disk: the move is finished, unless its undoing had begun or it cannot be finished. `moved` only
-    lacks its last event.
+    needed stands on disk: the move is finished, or undone if it cannot be (its undoing had begun, so that pointers are
+    newer than the move; a disk is full). `moved` only lacks its last event.
 
     Returns:
         What was done, one sentence each.
@@ -40,7 +40,7 @@ def _close(control: Control, intent: Event, last: Event, state: ModelState) -> s
         return f"finished {what}: {stopped}"
     overtaken = state.moved is not None and state.moved.serial > intent.serial
     why = f"undone: {stopped}"
-    if last.phase != "intent" and not overtaken and not undoing(control, intent):
+    if last.phase != "intent" and not overtaken:
         try:
             reason = f"finished: {stopped}"
             warnings = make(

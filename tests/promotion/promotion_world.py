@@ -70,8 +70,15 @@ class World:
             open_aliases=lambda: self.aliases,
         )
 
-    def bundle(self, version: int, kinds: tuple[str, ...] = BOTH, model: str = "digits") -> str:
-        """Write a sealed bundle; its digest."""
+    def bundle(
+        self,
+        version: int,
+        kinds: tuple[str, ...] = BOTH,
+        model: str = "digits",
+        serving: dict[str, str] | None = None,
+    ) -> str:
+        """Write a sealed bundle, published as `serving` (kind -> target) says; its digest."""
+        serving = serving or {kind: FORMS[kind][1] for kind in kinds}
         draft = self.home / "bundles" / f"draft-{version}"
         for kind in kinds:
             form, target = FORMS[kind]
@@ -87,7 +94,7 @@ class World:
             schema=1,
             model=model,
             targets={target: target_entry(form, target, files) for form, target in (FORMS[kind] for kind in kinds)},
-            serving=tuple(ServingEntry(kind=kind, target=FORMS[kind][1]) for kind in kinds),
+            serving=tuple(ServingEntry(kind=kind, target=target) for kind, target in serving.items()),
             signature=Signature(
                 inputs={"input": TensorSpec(dtype="float32", shape=(None, 2))},
                 outputs={"output": TensorSpec(dtype="float32", shape=(None, 1))},

@@ -222,7 +222,7 @@ def test_a_bundle_that_was_changed_is_refused_before_anything_moves(world: World
     with pytest.raises(DigestMismatch, match=r"model\.onnx"):
         promote(world.control, "digits", 2, ANN)
     assert world.served["onnx_server"] == 1
-    assert world.state.open_attempts == []
+    assert world.phases[-1] == "promote 1 done"
 
 
 def test_a_bundle_of_another_version_behind_the_digest_is_refused(world: World) -> None:
@@ -355,3 +355,24 @@ def test_two_models_do_not_touch_each_other(tmp_path: Path) -> None:
     assert parsed_labels(digits) == {"cats": 1, "digits": 1}
     with pytest.raises(Refused):
         rollback(digits.control, "cats", ANN)
+
+
+@pytest.mark.parametrize(
+    ("serving", "why"),
+    [
+        ({"onnx_server": "tfs"}, "the winner of target 'tfs' is savedmodel"),
+        ({"tf_serving": "gpu"}, "the winner of target 'gpu' does not exist"),
+    ],
+)
+def test_a_kind_never_serves_a_form_or_a_target_that_did_not_win(
+    world: World, serving: dict[str, str], why: str
+) -> None:
+    world.register(1)
+    promote(world.control, "digits", 1, ANN)
+    record_version(world.control, "digits", 2, world.bundle(2, serving=serving), ANN)
+
+    with pytest.raises(Refused, match=why):
+        promote(world.control, "digits", 2, ANN)
+
+    assert world.served == {"onnx_server": 1, "tf_serving": 1}
+    assert world.phases[-1] == "promote 2 undone"

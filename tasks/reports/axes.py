@@ -111,7 +111,7 @@ def _linear_ticks(low: float, high: float, target: int) -> list[float]:
         return [low]
     raw = (high - low) / max(target, 1)
     scale = 10 ** math.floor(math.log10(raw))
-    step = next(factor * scale for factor in (1, 2, 2.5, 5, 10) if factor * scale >= raw * 0.999)
+    step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     count = math.floor(high / step + 1e-9) - first + 1
     return [round((first + i) * step, 12) for i in range(count)]

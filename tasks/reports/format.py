@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if not 1e-5 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+        return f"{value:.{digits}g}".replace("-", MINUS)
     text = f"{value:.{digits}g}"
     if "e" in text:
         text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.{digits + 4}f}".rstrip("0")

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from tasks.reports import format as text
 from tasks.reports import pareto, reasons, spread, tables
-from tasks.reports.summary import ReleaseSummary, write_whole
+from tasks.reports.summary import ReleaseSummary
+from tasks.reports.whole import write_whole
 
 FILE = "report.html"
 # Each plot is drawn twice, for a desk and for a hand, and the page shows the one that fits: text keeps its size.

@@ -60,7 +60,7 @@ def _table(summary: ReleaseSummary) -> list[str]:
 
 def _stopped(row: CandidateRow) -> str:
     verdicts = reasons.blocking(row)
-    causes = [f"{v.gate}{f' ({v.slice})' if v.slice else ''}: {v.reason}" for v in verdicts[:5]]
+    causes = [f"{reasons.gate_name(v)}{f' ({v.slice})' if v.slice else ''}: {v.reason}" for v in verdicts[:5]]
     if len(verdicts) > 5:
         causes.append(f"and {len(verdicts) - 5} more")
     said = "; ".join(causes) or reasons.reason(row)

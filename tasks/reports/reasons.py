@@ -67,6 +67,11 @@ def short_reason(row: CandidateRow) -> str:
     return "n/a" if row.outcome == "not_applicable" else verdict_word(row)
 
 
+def gate_name(verdict: Verdict) -> str:
+    """The gate without the slice that the verdict is about: one gate gives a verdict a slice."""
+    return verdict.gate.removesuffix(f" on {verdict.slice}") if verdict.slice else verdict.gate
+
+
 def reason(row: CandidateRow) -> str:
     """The row's own sentence, or one made of what stopped it."""
     if row.reason:
@@ -79,23 +84,18 @@ def reason(row: CandidateRow) -> str:
 
 
 def why(summary: ReleaseSummary, target: str) -> str:
-    """Why the winner won, or why there is none, in one or two sentences."""
+    """Why the winner won, or why there is none, in a few sentences."""
     rows = summary.rows_of(target)
+    found = summary.targets.get(target)
+    said = found.reason if found else ""
     winner = summary.winner(target)
     if winner is None:
-        return _why_none(rows, target)
-    passed = [row for row in rows if row.passed]
-    rivals = [row for row in passed if row is not winner]
-    field = "the only candidate that" if not rivals else f"best of the {len(passed)} candidates that"
-    sentence = f"{winner.name} is {field} passed every gate on {target} ({summary.objective})."
+        return _why_none(rows, target, said)
+    passed = sum(row.passed for row in rows)
+    field = "the only candidate that" if passed == 1 else f"the best of {passed} candidates that"
+    sentence = said or f"{winner.name} is {field} passed every gate on {target} ({summary.objective})."
     facts = _advantages(summary, winner)
-    if facts:
-        sentence += f" It is {facts}."
-    runner_up = min(rivals, key=lambda row: row.p50_ms or float("inf"), default=None)
-    if runner_up is not None and runner_up.p50_ms is not None and summary.objective == "minimize p50_ms":
-        value = text.milliseconds(runner_up.p50_ms)
-        sentence += f" The next fastest that passed is {runner_up.name} at {value} ms."
-    return sentence
+    return f"{sentence} It is {facts}." if facts else sentence
 
 
 def tally(row: CandidateRow) -> str:
@@ -133,13 +133,15 @@ def _drop_words(value: float, metric: str) -> str:
     return f"{amount} {'worse' if value > 0 else 'better'} than the reference in {metric}"
 
 
-def _why_none(rows: Sequence[CandidateRow], target: str) -> str:
+def _why_none(rows: Sequence[CandidateRow], target: str, said: str) -> str:
     if not rows:
-        return f"No candidate reached {target}."
+        return said or f"No candidate reached {target}."
     counts = {word: sum(row.outcome == outcome for row in rows) for outcome, word in WORDS.items()}
     parts = [f"{count} {word}" for word, count in counts.items() if count]
-    passed = " None was chosen." if counts["passed"] else ""
-    stopped = Counter(verdict.gate for row in rows for verdict in {v.gate: v for v in blocking(row)}.values())
-    gates = ", ".join(f"{gate} ({count} of {len(rows)})" for gate, count in stopped.most_common(3))
-    by = f" Stopped by {gates}." if gates else ""
-    return f"No winner on {target}: of {len(rows)} candidate{'s' * (len(rows) > 1)}, {', '.join(parts)}.{by}{passed}"
+    stopped = Counter(gate for row in rows for gate in {gate_name(verdict) for verdict in blocking(row)})
+    gates = ", ".join(
+        f"{gate} ({count} of {len(rows)})"
+        for gate, count in sorted(stopped.items(), key=lambda item: (-item[1], item[0]))[:3]
+    )
+    head = f"No winner on {target}: of {len(rows)} candidate{'s' * (len(rows) > 1)}, {', '.join(parts)}."
+    return " ".join(part for part in (head, said, f"Stopped by {gates}." if gates else "") if part)

@@ -6,8 +6,6 @@ from this record alone, so a report can be made again long after the artifacts a
 
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +14,7 @@ from pydantic import Field, model_validator
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
+from tasks.reports.whole import write_whole
 
 FILE = "release.json"
 BASELINE = "float32"
@@ -150,6 +149,7 @@ class TargetSummary(Record):
         rounds: rounds of fresh processes.
         noise: spread of float32's p50 over rounds, as a fraction of its median.
         limits: bounds of the gates as lines for the plots.
+        reason: why this winner, or why none, as the choice put it.
     """
 
     settings: dict[str, Any] = {}
@@ -160,6 +160,7 @@ class TargetSummary(Record):
     rounds: int | None = None
     noise: float | None = None
     limits: tuple[LimitLine, ...] = ()
+    reason: str = ""
 
 
 class Quality(Record):
@@ -287,59 +288,12 @@ class ReleaseSummary(Record):
             raise InputError(f"{file} is not a release summary of this version of Slipway: {first}.") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file beside its place, flush it to disk, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        os.replace(name, path)  # noqa: PTH105 - the one atomic move
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-_CANDIDATE_KEYS = (
-    "name",
-    "target",
-    "reason",
-    "outcome",
-    "winner",
-    "pareto",
-    "chain",
-    "digest",
-    "accuracy",
-    "accuracy_drop",
-    "agreement",
-    "primary_value",
-    "primary_drop",
-    "metrics",
-    "p50_ms",
-    "p50_interval",
-    "p90_ms",
-    "p99_ms",
-    "p99_interval",
-    "speedup_p50",
-    "speedup_interval",
-    "throughput_per_s",
-    "load_ms",
-    "first_call_ms",
-    "peak_memory_bytes",
-    "size_bytes",
-    "gzip_bytes",
-    "rounds",
-    "calls",
-    "verdicts",
-)
+# The long lists stay in release.json.
+_LONG = {"slices", "classes", "latency_quantiles", "proof"}
 
 
 def _candidate_json(row: CandidateRow) -> dict[str, Any]:
-    content = row.model_dump(mode="json", include=set(_CANDIDATE_KEYS))
-    return {"passed": row.passed} | {key: content[key] for key in _CANDIDATE_KEYS}
+    return {"passed": row.passed} | row.model_dump(mode="json", exclude=_LONG)
 
 
 def _finite(value: Any) -> Any:

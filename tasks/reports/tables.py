@@ -66,7 +66,7 @@ class HeatTable:
 def gate_matrix(summary: ReleaseSummary, target: str) -> GateMatrix | None:
     """Every candidate that was judged against every gate of the target; None when nothing was judged."""
     rows = [row for row in summary.rows_of(target) if row.verdicts]
-    gates = tuple(dict.fromkeys(verdict.gate for row in rows for verdict in row.verdicts))
+    gates = tuple(dict.fromkeys(reasons.gate_name(verdict) for row in rows for verdict in row.verdicts))
     if not gates:
         return None
     return GateMatrix(target, gates, tuple((row, tuple(_gate_cell(row, gate) for gate in gates)) for row in rows))
@@ -100,7 +100,7 @@ def _groups(row: CandidateRow, kind: str) -> Groups:
 
 
 def _gate_cell(row: CandidateRow, gate: str) -> GateCell:
-    verdicts = [verdict for verdict in row.verdicts if verdict.gate == gate]
+    verdicts = [verdict for verdict in row.verdicts if reasons.gate_name(verdict) == gate]
     open_ones = sum(verdict.status in ("fail", "inconclusive") for verdict in verdicts)
     return GateCell(reasons.worst(verdicts), len(verdicts), open_ones)
 

@@ -118,7 +118,7 @@ def test_many_threads_at_once_lose_no_event(live):
                 display.update(f"s{i}", name, "half")
                 display.finish(f"s{i}", name)
 
-        threads = [threading.Thread(target=work, args=(f"c{n}",)) for n in range(6)]
+        threads = [threading.Thread(target=work, args=(f"c{n}",), daemon=True) for n in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:

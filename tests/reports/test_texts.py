@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.evaluation.gates import Gate
 from tasks.evaluation.verdict import Verdict
 from tasks.reports import figures, format, markdown, reasons, tables
+from tasks.reports.limits import limit_lines
 
 
 def test_markdown_shows_the_decision_every_candidate_and_why_not(any_case):
@@ -153,3 +155,63 @@ def test_no_winner_names_the_gate_that_stopped_most(nothing_passed):
 )
 def test_the_release_is_told_in_one_word(summary, change, word):
     assert reasons.state(summary.model_copy(update=change)).word == word
+
+
+def test_slices_of_one_gate_are_one_column_of_the_matrix(summary):
+    def verdict(part: str, status: str) -> Verdict:
+        return Verdict(gate=f"accuracy min 0.9 on {part}", metric="accuracy", slice=part, status=status, reason=part)
+
+    row = summary.rows[0].model_copy(update={"verdicts": (verdict("a=1", "pass"), verdict("a=2", "fail"))})
+
+    matrix = tables.gate_matrix(summary.model_copy(update={"rows": (row,)}), "cpu")
+
+    assert matrix is not None and matrix.gates == ("accuracy min 0.9",)
+
+
+def test_the_choices_own_reason_leads(summary):
+    target = summary.targets["cpu"].model_copy(update={"reason": "int8 is within 5 % and smaller."})
+
+    said = reasons.why(summary.model_copy(update={"targets": {"cpu": target}}), "cpu")
+
+    assert said.startswith("int8 is within 5 % and smaller. It is 1.39")
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        ({"metric": "accuracy", "max_drop": 0.01}, 0.97),
+        ({"metric": "accuracy", "max_drop_percent": 10}, 0.882),
+        ({"metric": "accuracy", "min_gain": 0.01, "against": "champion"}, 0.96),
+        ({"metric": "accuracy", "min": 0.9}, 0.9),
+        ({"metric": "p50_ms", "min_speedup": 2.0}, 0.5),
+        ({"metric": "p99_ms", "max_ratio": 1.5}, 3.0),
+        ({"metric": "p99_ms", "max": 0.5}, 0.5),
+    ],
+)
+def test_a_bound_becomes_the_value_that_it_allows(gate, expected):
+    partners = {
+        "reference": {"accuracy": 0.98},
+        "float32": {"p50_ms": 1.0, "p99_ms": 2.0},
+        "champion": {"accuracy": 0.95},
+    }
+
+    (line,) = limit_lines([Gate.model_validate(gate)], "cpu", "accuracy", partners)
+
+    assert line.value == pytest.approx(expected)
+
+
+def test_an_error_metric_gets_a_ceiling():
+    (line,) = limit_lines([Gate(metric="rmse", max_drop=0.1)], "cpu", "rmse", {"reference": {"rmse": 0.4}})
+
+    assert line.value == pytest.approx(0.5)
+
+
+def test_gates_without_a_place_on_the_plot_have_no_line():
+    gates = [
+        Gate(metric="accuracy", max_drop=0.01, against="champion"),
+        Gate(metric="accuracy", min=0.5, slices="all"),
+        Gate(metric="size_bytes", max=5),
+        Gate(metric="accuracy", min=0.5, targets=("other",)),
+    ]
+
+    assert limit_lines(gates, "cpu", "accuracy", {"reference": {"accuracy": 0.9}}) == ()

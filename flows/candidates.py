@@ -96,7 +96,7 @@ def _ask(
         steps=steps,
         model=model,
         predictions=predict.submit(desk.executor, name, place, target, model, dataset),
-        golden=rehearse.submit(desk.executor, name, place, target, model, dataset, classifies),
+        golden=rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, classifies),
     )
 
 

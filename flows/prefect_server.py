@@ -3,44 +3,36 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from flows.home import Home
 from tasks.foundations.errors import SlipwayError
 
 
-@contextmanager
-def running(home: Home) -> Iterator[None]:
-    """Prefect's API for the block: the server of `PREFECT_API_URL`, else an ephemeral one that is ended after it.
+def start(home: Home) -> None:
+    """Start Prefect's ephemeral server unless `PREFECT_API_URL` names one; Prefect ends it when this process exits.
 
     Raises:
-        SlipwayError: the ephemeral server does not start.
+        SlipwayError: it does not start.
     """
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url:
-        yield
         return
     from prefect.server.api.server import SubprocessASGIServer
 
     notes = home.root / "prefect" / "servers"
+    notes.mkdir(parents=True, exist_ok=True)
     _reap(notes)
     server = SubprocessASGIServer()
     try:
         server.start()
     except RuntimeError as error:
-        raise SlipwayError(f"{error} Look at {home.logs}, or set PREFECT_API_URL to a running server.") from error
-    note = notes / f"{os.getpid()}.json"
-    try:
-        notes.mkdir(parents=True, exist_ok=True)
-        if server.server_process is not None:
-            note.write_text(json.dumps({"parent": os.getpid(), "server": server.server_process.pid}))
-        yield
-    finally:
-        server.stop()
-        note.unlink(missing_ok=True)
+        raise SlipwayError(f"{error} Try again, or set PREFECT_API_URL to a running server.") from error
+    if server.server_process is not None:
+        note = {"parent": os.getpid(), "server": server.server_process.pid}
+        (notes / f"{os.getpid()}.json").write_text(json.dumps(note))
 
 
 def _reap(notes: Path) -> None:

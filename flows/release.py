@@ -75,7 +75,7 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     if story.exit_code or story.is_already_in_production(desk.config):
         _register(desk, story, None)
         return
-    _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out), story.needs_tensorflow(config)))
+    _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
     if no_promote:
         story.notes += announce(desk.control, config.name)
         story.end(f"version {story.version} passed and waits as challenger", 0)

@@ -26,11 +26,11 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
         from flows import prefect_server
         from flows.release import release as flow
 
-        with prefect_server.running(place):
-            try:
-                flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
-            except SlipwayError as error:
-                failure = error
+        prefect_server.start(place)
+        try:
+            flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
+        except SlipwayError as error:
+            failure = error
     folder = place.releases(plan.config.name) / release
     if not (folder / FILE).is_file():
         raise failure or SlipwayError(f"The release left no {folder / FILE}. Run again with --debug.")

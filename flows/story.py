@@ -100,10 +100,6 @@ class Story:
             raise RuntimeError("promoting before registering")
         return self.version
 
-    def needs_tensorflow(self, config: Config) -> bool:
-        """Whether a winner is a SavedModel."""
-        return any(config.targets[place].form == "savedmodel" for place in self.winners)
-
     def winner_of(self, place: str) -> Contestant:
         """The contestant that won a target."""
         return next(each for each in self.contestants if (each.target, each.name) == (place, self.winners[place]))

@@ -13,13 +13,12 @@ from tasks.store.artifact import Artifact
 
 
 @task(name="pack", cache_policy=NO_CACHE, persist_result=False)
-def pack(executor: Executor, request: Callable[[Path], BundleRequest], needs_tensorflow: bool) -> Artifact:
+def pack(executor: Executor, request: Callable[[Path], BundleRequest]) -> Artifact:
     """Publish the bundle, findable by its manifest's digest.
 
     Args:
         executor: of the release.
         request: what to bundle into the folder that it is given.
-        needs_tensorflow: a winner is a SavedModel, whose warm-up records TensorFlow writes.
     """
     step = Step(
         name="pack",
@@ -28,7 +27,7 @@ def pack(executor: Executor, request: Callable[[Path], BundleRequest], needs_ten
         inputs={},
         settings={},
         rooms=("bundle", "registry"),
-        kind="keras3" if needs_tensorflow else "plain",
+        kind="plain",
         always=True,
     )
     artifact = executor.produce(step, request)

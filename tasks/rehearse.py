@@ -19,9 +19,20 @@ def rehearse(
     target: Record,
     model: Artifact,
     dataset: Artifact,
+    registered: str,
     classification: bool,
 ) -> Artifact:
-    """Publish golden requests with the candidate's own answers.
+    """Publish golden requests with the candidate's own answers, and a SavedModel's warm-up records.
+
+    Args:
+        executor: of the release.
+        candidate: whose model it is.
+        place: name of the target.
+        target: a choice of tasks/runtimes.
+        model: in the form that the target opens.
+        dataset: the release's data.
+        registered: name that the model is served under.
+        classification: the top class of every row is guarded too.
 
     Raises:
         StepFailed: the answers are not finite, or not the same twice.
@@ -32,7 +43,7 @@ def rehearse(
         job="tasks.bundle.golden_job:write_golden",
         format="golden",
         inputs={"model": model, "data": dataset},
-        settings={"target": settings, "classification": classification},
+        settings={"target": settings, "classification": classification, "model": registered},
         rooms=("bundle", "runtimes", "models", "data"),
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
@@ -48,5 +59,6 @@ def rehearse(
             classification=classification,
             seed=executor.seed,
             out=str(out),
+            model=registered,
         ),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.bundle.golden import ROWS, Golden, Origin, Run, choose_rows, make_golden
+from tasks.bundle.warmup import write_warmup
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
@@ -25,6 +26,7 @@ class GoldenRequest(Record):
         seed: of the choice of rows.
         rows: how many; at least 16, all rows where there are fewer.
         out: absolute path of an empty folder.
+        model: name that it is served under; a SavedModel's warm-up file is then written beside its golden requests.
     """
 
     folder: str
@@ -34,6 +36,7 @@ class GoldenRequest(Record):
     seed: int = 0
     rows: int = ROWS
     out: str
+    model: str | None = None
 
 
 def write_golden(request: GoldenRequest) -> Golden:
@@ -57,7 +60,10 @@ def write_golden(request: GoldenRequest) -> Golden:
         cpu_flags=read_environment(()).flags,
         runtime=request.target.model_dump(mode="json"),
     )
-    return make_golden(Path(request.out), inputs, as_run(session), origin)
+    golden = make_golden(Path(request.out), inputs, as_run(session), origin)
+    if request.model is not None and runtime.form == "savedmodel":
+        write_warmup(Path(request.out), request.model, inputs, batch_size=runtime.batch_size)
+    return golden
 
 
 def as_run(session: Session) -> Run:

@@ -22,6 +22,7 @@ from tasks.bundle.manifest import (
     TargetEntry,
 )
 from tasks.bundle.verify import entry, scan, target_digest
+from tasks.bundle.warmup import FILE as WARMUP
 from tasks.bundle.warmup import write_warmup
 from tasks.foundations.errors import DigestMismatch, StepFailed
 from tasks.foundations.record import Record
@@ -190,8 +191,17 @@ def _lay_target(folder: Path, winner: Winner, model: str) -> None:
     shutil.copyfile(source / SIGNATURE_FILE, folder / SIGNATURE_FILE)
     _copy(Path(winner.golden), folder / GOLDEN)
     if winner.form == "savedmodel":
-        _, inputs, _ = read_golden(folder / GOLDEN)
-        write_warmup(folder, model, inputs, batch_size=int(winner.runtime.get("batch_size", 1)))
+        _lay_warmup(folder, winner, model)
+
+
+def _lay_warmup(folder: Path, winner: Winner, model: str) -> None:
+    """The warm-up file from beside the golden requests, where a worker with TensorFlow has left it; else written here."""
+    brought = (folder / GOLDEN / WARMUP).parent
+    if brought.exists():
+        brought.rename((folder / WARMUP).parent)
+        return
+    _, inputs, _ = read_golden(folder / GOLDEN)
+    write_warmup(folder, model, inputs, batch_size=int(winner.runtime.get("batch_size", 1)))
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -45,6 +45,17 @@ def open_control(home: Home, store: Store, open_aliases: Callable[[], Aliases] |
     )
 
 
+def control_with_registry(home: Home) -> Control:
+    """The controls, with MLflow's aliases set in this process after every move: for whoever can wait for its import."""
+
+    def change(model: str, aliases: dict[str, int | None]) -> None:
+        from tasks.registry.jobs import AliasRequest, set_aliases
+
+        set_aliases(AliasRequest(place=registry_place(home, model), model=model, aliases=aliases))
+
+    return open_control(home, Store(str(home.store), home.store), lambda: RegistryAliases(change))
+
+
 def bundle_path(store: Store, digest: str) -> Path:
     """Folder of the bundle whose manifest has this digest.
 

@@ -6,7 +6,7 @@ of their own.
 
 from typing import Any
 
-from flows.control import RegistryAliases, actor, follow_later, open_control, registry_place
+from flows.control import actor, control_with_registry, follow_later, open_control
 from flows.home import Home, home
 from tasks.promotion import moves, reconcile
 from tasks.promotion.control import Control, Move, Order
@@ -21,7 +21,7 @@ def promote_version(model: str, version: int, *, reason: str, force: bool) -> di
         Refused: the version needs `force` and a reason.
     """
     place = home()
-    move = moves.promote(_control(place), model, version, Order(actor=actor(), reason=reason, force=force))
+    move = moves.promote(_quick(place), model, version, Order(actor=actor(), reason=reason, force=force))
     return _answer(place, move)
 
 
@@ -33,27 +33,20 @@ def roll_back(model: str, *, to: int | None, reason: str) -> dict[str, Any]:
         Refused: there is nothing to go back to.
     """
     place = home()
-    move = moves.rollback(_control(place), model, Order(actor=actor(), reason=reason), to)
+    move = moves.rollback(_quick(place), model, Order(actor=actor(), reason=reason), to)
     return _answer(place, move)
 
 
 def reconcile_models(model: str | None) -> dict[str, Any]:
     """Finish or undo what killed processes left, of one model or of all, and repair MLflow's aliases."""
-    place = home()
-    control = _control(place, with_aliases=True)
+    control = control_with_registry(home())
     done = {name: reconcile.reconcile(control, name) for name in ([model] if model else control.journal.models())}
     lines = [f"{name}: {sentence}" for name, sentences in done.items() for sentence in sentences]
     return {"models": done, "exit_code": 0, "text": "\n".join(lines) or "everything is as the journal says"}
 
 
-def _control(place: Home, with_aliases: bool = False) -> Control:
-    def change(model: str, aliases: dict[str, int | None]) -> None:
-        from tasks.registry.jobs import AliasRequest, set_aliases
-
-        set_aliases(AliasRequest(place=registry_place(place, model), model=model, aliases=aliases))
-
-    store = Store(str(place.store), place.store)
-    return open_control(place, store, (lambda: RegistryAliases(change)) if with_aliases else None)
+def _quick(place: Home) -> Control:
+    return open_control(place, Store(str(place.store), place.store))
 
 
 def _answer(place: Home, move: Move) -> dict[str, Any]:

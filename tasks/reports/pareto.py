@@ -180,11 +180,12 @@ def _points(
     numbers = {name: i for i, name in enumerate(summary.candidate_names(), start=1)}
     order = sorted(rows, key=lambda row: (not row.winner, not row.pareto, not row.passed, numbers[row.name]))
     largest = max((row.size_bytes or 0 for row in rows), default=0) or 1
+    scale = 1.0 if frame.right - frame.left > 500 else 0.65
     wanted = [
         Wanted(
             x_axis.position(row.p50_ms or 0.0),
             y_axis.position(row.primary_value or 0.0),
-            round(5 + 9 * math.sqrt((row.size_bytes or 0) / largest), 2),
+            round(scale * (5 + 9 * math.sqrt((row.size_bytes or 0) / largest)), 2),
             text.clip(row.name, 24),
             f"#{numbers[row.name]}",
         )

@@ -42,7 +42,7 @@ def state(summary: ReleaseSummary) -> State:
     by_code |= {143: State("Terminated", "fail")}
     if summary.exit_code in by_code:
         return by_code[summary.exit_code]
-    if summary.exit_code == 0 and summary.version is not None:
+    if summary.exit_code == 0 and summary.version not in (None, summary.previous):
         return State("Waiting", "inconclusive")
     return State("Unchanged", "not_applicable") if summary.exit_code == 0 else State("Failed", "fail")
 

@@ -74,9 +74,9 @@ def plot(summary: ReleaseSummary, target: str, width: int) -> LatencyPlot | None
     rows = [row for row in summary.rows_of(target) if row.p50_ms is not None]
     if not rows:
         return None
-    longest = max(len(text.clip(row.name, 22 if width > 500 else 14)) for row in rows)
-    left = min(longest * CHARACTER + 22, width * 0.36)
-    right = width - 84.0
+    longest = max(len(text.clip(row.name, 22 if width > 500 else 17)) for row in rows)
+    left = min(longest * CHARACTER + 22, width * 0.38)
+    right = width - (84.0 if width > 500 else 70.0)
     values = [value for row in rows for value in _extent(row)]
     found = summary.targets.get(target)
     lines = [line for line in (found.limits if found else ()) if line.metric in ("p50_ms", "p90_ms", "p99_ms")]
@@ -118,7 +118,7 @@ def _strip(row: CandidateRow, axis: Axis, y: float, width: int) -> Strip:
 
     return Strip(
         row=row,
-        label=text.clip(row.name, 22 if width > 500 else 14),
+        label=text.clip(row.name, 22 if width > 500 else 17),
         y=y,
         whole=bar(0.01, 0.99),
         most=bar(0.1, 0.9),

@@ -168,7 +168,11 @@ def tfs_rows() -> list[CandidateRow]:
 
 
 def release() -> ReleaseSummary:
-    stamp = {"cpu": "Intel(R) Xeon(R) @ 2.20GHz", "flags": ["avx2", "avx512f", "avx512_vnni"], "threads": 1}
+    stamp = {
+        "cpu": "Intel(R) Xeon(R) @ 2.20GHz",
+        "flags": ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "amx_int8", "amx_tile"],
+        "threads": 1,
+    }
     return ReleaseSummary(
         release="digits-20260901-141502-7f3a",
         model="digits",

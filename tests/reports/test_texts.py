@@ -147,6 +147,7 @@ def test_no_winner_names_the_gate_that_stopped_most(nothing_passed):
         ({}, "Promoted"),
         ({"promoted": False}, "Waiting"),
         ({"promoted": False, "version": None}, "Unchanged"),
+        ({"promoted": False, "version": 2, "previous": 2}, "Unchanged"),
         ({"promoted": False, "exit_code": 3}, "Refused"),
         ({"promoted": False, "exit_code": 4}, "Inconclusive"),
         ({"promoted": False, "exit_code": 1}, "Failed"),

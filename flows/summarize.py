@@ -8,11 +8,11 @@ from flows.candidates import Contestant
 from flows.desk import Desk
 from flows.story import Story
 from tasks.evaluation.assess import Assessed, Assessment
-from tasks.evaluation.gates import Gate
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.task import Classification, primary_metric
 from tasks.execution.steps import StageRun
-from tasks.reports.summary import CandidateRow, LimitLine, Quality, ReleaseSummary, Stage, TargetSummary
+from tasks.reports.limits import limit_lines
+from tasks.reports.summary import CandidateRow, Quality, ReleaseSummary, Stage, TargetSummary
 from tasks.runtimes.environment import read_environment
 from tasks.runtimes.samples import read_measurement
 
@@ -121,7 +121,7 @@ def _stage(run: StageRun) -> Stage:
 def _target(desk: Desk, story: Story, place: str) -> TargetSummary:
     target = desk.config.targets[place]
     gated = story.gated.get(place)
-    settings = {**target.model_dump(mode="json"), **target.options()}
+    settings = target.model_dump(mode="json")
     if gated is None:
         return TargetSummary(settings=settings)
     ratio = gated.assessment.control_ratio
@@ -133,30 +133,15 @@ def _target(desk: Desk, story: Story, place: str) -> TargetSummary:
         control_interval=gated.assessment.control_interval,
         control_ok=None if ratio is None else max(ratio, 1 / ratio) <= RESOLUTION,
         rounds=measurement.rounds if measurement else None,
-        limits=tuple(_limits(desk.config.gates, place, gated.assessment)),
+        limits=limit_lines(desk.config.gates, place, primary_metric(desk.config.task), _partners(gated.assessment)),
+        reason=gated.assessment.reason,
     )
 
 
-def _limits(gates: list[Gate], place: str, assessment: Assessment) -> list[LimitLine]:
-    """Gates as lines in the plots: a floor of quality, a limit of latency; each from what it is against."""
-    base = next((row for row in assessment.candidates if row.name == "float32"), None)
-    lines = []
-    for gate in gates:
-        value = _limit(gate, assessment, base) if gate.concerns(place) and gate.slices is None else None
-        if value is not None:
-            lines.append(LimitLine(metric=gate.metric, value=value, label=gate.describe()))
-    return lines
-
-
-def _limit(gate: Gate, assessment: Assessment, base: Assessed | None) -> float | None:
-    if gate.bound in ("min", "max"):
-        return gate.allowed
-    if gate.bound == "max_drop" and gate.partner == "reference" and gate.metric in assessment.reference.metrics:
-        sign = -1 if gate.is_better_higher else 1
-        return assessment.reference.metrics[gate.metric] + sign * gate.allowed
-    if gate.partner == "float32" and base and gate.metric in base.times:
-        if gate.bound == "min_speedup":
-            return base.times[gate.metric] / gate.allowed
-        if gate.bound == "max_ratio":
-            return base.times[gate.metric] * gate.allowed
-    return None
+def _partners(assessment: Assessment) -> dict[str, dict[str, float | None]]:
+    """What gates compare with, by name, for the lines in the plots."""
+    figures: dict[str, dict[str, float | None]] = {"reference": dict(assessment.reference.metrics)}
+    for row in assessment.candidates:
+        if row.name == "float32":
+            figures["float32"] = {**row.quality, **row.times}
+    return figures

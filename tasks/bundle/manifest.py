@@ -11,7 +11,6 @@ manifest.json                   this file
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -19,9 +18,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from tasks.foundations.errors import DigestMismatch
+from tasks.foundations.files import write_whole
 from tasks.foundations.record import Record
 from tasks.models.signature import Signature
-from tasks.store.store import sync
 
 FILE = "manifest.json"
 MLFLOW_META = "registered_model_meta"  # MLflow writes it beside an MLmodel when the folder is loaded as `models:/...`
@@ -157,13 +156,7 @@ class Manifest(Record):
 
     def write(self, folder: Path) -> None:
         """Seal the folder: after this rename the bundle exists, before it there is none."""
-        draft = folder / f".{FILE}.tmp"
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(self._text())
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(folder / FILE)
-        sync(folder)
+        write_whole(folder / FILE, self._text())
 
     def _text(self) -> str:
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True)

@@ -195,7 +195,7 @@ def _lay_target(folder: Path, winner: Winner, model: str) -> None:
 
 
 def _lay_warmup(folder: Path, winner: Winner, model: str) -> None:
-    """The warm-up file from beside the golden requests, where a worker with TensorFlow has left it; else written here."""
+    """The warm-up file that a worker has left beside the golden requests; else written here."""
     brought = (folder / GOLDEN / WARMUP).parent
     if brought.exists():
         brought.rename((folder / WARMUP).parent)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.foundations.files import write_whole
 from tasks.reports import format as text
 from tasks.reports import pareto, reasons, spread, tables
 from tasks.reports.summary import ReleaseSummary
-from tasks.reports.whole import write_whole
 
 FILE = "report.html"
 # Each plot is drawn twice, for a desk and for a hand, and the page shows the one that fits: text keeps its size.

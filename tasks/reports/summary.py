@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations.errors import InputError
+from tasks.foundations.files import write_whole
 from tasks.foundations.record import Record
-from tasks.reports.whole import write_whole
 
 FILE = "release.json"
 BASELINE = "float32"

@@ -4,17 +4,15 @@ It is replaced as a whole, so a reader sees the old or the new content and never
 late writer cannot take production back.
 """
 
-import os
-import uuid
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from tasks.foundations.errors import Conflict, SlipwayError
+from tasks.foundations.files import sync, write_whole
 from tasks.foundations.record import Record
 
 NAME = "pointer.json"
-TEMPORARY = ".pointer-"
 
 
 class Pointer(Record):
@@ -68,32 +66,8 @@ def write(base: Path, pointer: Pointer) -> None:
     write_whole(base / NAME, pointer.model_dump_json())
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that readers, and a machine that starts again after a power cut, see all of it or none."""
-    aside = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}.tmp"
-    try:
-        with aside.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
 def remove(base: Path) -> None:
     """Take the pointer away, if there is one."""
     (base / NAME).unlink(missing_ok=True)
     if base.is_dir():
-        sync_folder(base)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(base)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tasks.bundle.manifest import FileEntry, RelativePath
 from tasks.foundations.errors import DigestMismatch, InputError, SlipwayError
+from tasks.foundations.files import TEMPORARY, sync
 from tasks.foundations.record import Record
-from tasks.serving.pointer import TEMPORARY, Pointer, read, sync_folder
+from tasks.serving.pointer import Pointer, read
 from tasks.store.digest import CHUNK_BYTES, digest_file, list_files
 
 ASIDE = ".staging-"
@@ -69,7 +70,7 @@ def stage(base: Path, version: int, payload: Payload) -> bool:
         _check_room(base, payload)
         _copy(payload, aside)
         aside.rename(final)
-        sync_folder(base)
+        sync(base)
     except OSError as error:
         raise SlipwayError(
             f"Version {version} could not be copied to {base} ({payload.size} bytes): {error.strerror or error}. "
@@ -175,7 +176,7 @@ def _copy(payload: Payload, aside: Path) -> None:
             raise _mismatch(source, f"{name} has other bytes")
     aside.mkdir(exist_ok=True)
     for folder in folders:
-        sync_folder(folder)
+        sync(folder)
 
 
 def _copy_file(source: Path, to: Path) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tasks.foundations.files import write_whole
 from tasks.foundations.locks import hold
 from tasks.foundations.record import Record
 from tasks.serving import pointer as pointers
@@ -86,7 +87,7 @@ class TfServing(Record):
         text = config_text([(base, pointer.version, _loaded(base, pointer)) for base, pointer in served])
         path = folder / CONFIG
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            pointers.write_whole(path, text)
+            write_whole(path, text)
 
 
 def config_text(models: list[tuple[Path, int, list[int]]]) -> str:

@@ -14,11 +14,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks.foundations.errors import DigestMismatch, SlipwayError
+from tasks.foundations.files import sync, write_whole
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file, list_files
 
@@ -150,19 +151,7 @@ class Store:
         if self.local is None:
             self._filesystem().pipe_file(f"{self.url}/{name}", content.encode())
             return
-        target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=".", dir=target.parent)
-        try:
-            with os.fdopen(handle, "w") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(aside).replace(target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(aside).unlink()
-            raise
+        write_whole(self.local / name, content)
 
     def _fetch(self, digest: str) -> None:
         target = self.cache / self._object(digest)
@@ -195,15 +184,6 @@ class Store:
     @staticmethod
     def _object(digest: str) -> str:
         return f"objects/{digest[:2]}/{digest}"
-
-
-def sync(path: Path) -> None:
-    """Fsync a file or a folder, so that a rename that follows never shows less than the whole."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -180,9 +180,9 @@ def test_sweeping_takes_only_what_killed_processes_left(tmp_path: Path, make_pay
     write(tmp_path / "base", Pointer(serial=1, version=1, digest="d"))
     (tmp_path / "base" / ".staging-2-abc" / "variables").mkdir(parents=True)
     (tmp_path / "base" / ".removed-3-abc").mkdir()
-    (tmp_path / "base" / ".pointer-abc.tmp").touch()
+    (tmp_path / "base" / ".whole-abc.tmp").touch()
 
-    assert staging.sweep(tmp_path / "base") == [".pointer-abc.tmp", ".removed-3-abc", ".staging-2-abc"]
+    assert staging.sweep(tmp_path / "base") == [".removed-3-abc", ".staging-2-abc", ".whole-abc.tmp"]
     assert names(tmp_path / "base") == ["1", "pointer.json"]
     assert staging.sweep(tmp_path / "nothing") == []
 

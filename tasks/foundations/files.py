@@ -1,0 +1,32 @@
+"""Files that are whole or not there: readers, and a machine that starts again after a power cut, never see a part."""
+
+import os
+import uuid
+from pathlib import Path
+
+TEMPORARY = ".whole-"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a UTF-8 text file beside its place, flush it to disk, then move it there in one act; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}.tmp"
+    try:
+        with aside.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or the names in a folder to disk, so that a rename that follows never shows less than the whole."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -68,7 +68,7 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     assert config.training is not None  # noqa: S101 - checked with the config
     reference = train(executor, config.model, folder, built, dataset, config.training, config.task)
     whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
-    predictions = predict.submit(executor, "reference", "reference", whole, reference, dataset, REFERENCE_BATCH)
+    predictions = predict.submit(executor, "reference", "tensorflow", whole, reference, dataset, REFERENCE_BATCH)
     story.contestants = prepare(desk, reference, dataset)
     opening.wait()
     _gate(desk, story, reference, predictions.result(), dataset)

@@ -51,7 +51,7 @@ def measure(
         return undecided(gates, Samples(calls_ms=calls, control=CONTROL), place, digests)
 
     with executor.stage(stage), executor.store.scratch() as out:
-        with hold(machine_lock("measure"), owner, on_wait=lambda who: executor.observer.update(stage, None, who)):
+        with hold(machine_lock("measure"), owner, on_wait=lambda who: executor.observer.log(f"{stage}: {who}")):
             request = MeasureRequest(
                 contenders=tuple(Contender(name=name, folder=str(folder)) for name, folder in folders.items()),
                 target=target,

@@ -6,6 +6,7 @@ again, or elsewhere, from its artifacts.
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,21 +247,28 @@ def _reference_quality(
     columns = request.split.slice_columns()
     return Quality(
         metrics=evaluate(request.task, outputs, labels, functions),
-        slices=_plain(evaluate_slices(request.task, outputs, labels, columns)),
+        slices=evaluate_slices(request.task, outputs, labels, columns),
         classes=evaluate_classes(request.task, outputs, labels) if isinstance(request.task, Classification) else {},
     )
 
 
-def _plain(groups: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {name: {metric: float(figure) for metric, figure in figures.items()} for name, figures in groups.items()}
-
-
 def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference: Quality) -> Assessed:
+    """A candidate without evidence fails even where no gate asks for any: it must not win by silence."""
     evidence = _evidence(entry, request, setting.samples)
-    verdicts = [*_signature_verdict(request), *judge(request.gates, evidence, setting)]
+    quality: dict[str, Any] = {}
+    try:
+        quality = _quality(evidence, setting, reference)
+    except SlipwayError as error:
+        evidence = replace(evidence, failure=evidence.failure or str(error))
+    verdicts = [*_evidence_verdict(evidence), *_signature_verdict(request), *judge(request.gates, evidence, setting)]
     outcome = Judged(entry.name, verdicts).outcome
     row = Assessed(name=entry.name, outcome=outcome, reason=_reason(outcome, verdicts), verdicts=tuple(verdicts))
-    return row.model_copy(update={**_quality(evidence, setting, reference), **_times(entry.name, setting.samples)})
+    return row.model_copy(update={**quality, **_times(entry.name, setting.samples)})
+
+
+def _evidence_verdict(evidence: Evidence) -> list[Verdict]:
+    reason = evidence.failure or ("" if evidence.outputs is not None else "it has no predictions")
+    return [Verdict(gate="can be judged", metric="evidence", status="fail", reason=reason)] if reason else []
 
 
 def _signature_verdict(request: AssessRequest) -> list[Verdict]:
@@ -279,23 +287,16 @@ def _reason(outcome: Outcome, verdicts: list[Verdict]) -> str:
 
 
 def _quality(evidence: Evidence, setting: Setting, reference: Quality) -> dict[str, Any]:
-    """Quality figures as far as they can be had; why they cannot is in the verdicts."""
     if evidence.outputs is None:
         return {}
     task, labels = setting.task, setting.labels
-    try:
-        metrics = evaluate(task, evidence.outputs, labels, setting.functions)
-        likeness = agreement(task, evidence.outputs, np.asarray(setting.reference.outputs))
-        slices = _plain(evaluate_slices(task, evidence.outputs, labels, setting.slices))
-        classes = evaluate_classes(task, evidence.outputs, labels) if isinstance(task, Classification) else {}
-    except SlipwayError as error:
-        return {"reason": str(error)}
+    metrics = evaluate(task, evidence.outputs, labels, setting.functions)
     primary = primary_metric(task)
     drop = reference.metrics[primary] - metrics[primary]
     return {
-        "quality": metrics | likeness,
-        "slices": slices,
-        "classes": classes,
+        "quality": metrics | agreement(task, evidence.outputs, np.asarray(setting.reference.outputs)),
+        "slices": evaluate_slices(task, evidence.outputs, labels, setting.slices),
+        "classes": evaluate_classes(task, evidence.outputs, labels) if isinstance(task, Classification) else {},
         "drop": drop if isinstance(task, Classification) else -drop,
     }
 

@@ -100,15 +100,13 @@ class Display:
                 self._plain(f"{_name(stage, candidate)}: started")
 
     def update(self, stage: str, candidate: str | None, text: str) -> None:
-        """A word about a running step, `round 3 of 7`. Plain logs only get it when it changed."""
+        """A word about a running step, `round 3 of 7`; not for plain logs, which want events and not their course."""
         with self._lock:
             step = self._running.setdefault((stage, candidate), _Step(self._clock()))
             if step.note == text:
                 return
             step.note = text
             self._shown = tuple(self._running.items())
-            if self._live is None:
-                self._plain(f"{_name(stage, candidate)}: {text}")
 
     def finish(self, stage: str, candidate: str | None = None, reused: bool = False, failed: str | None = None) -> None:
         """A step ended: done, reused from an earlier release, or failed for a reason."""

@@ -84,7 +84,6 @@ def test_a_log_gets_one_plain_line_an_event():
     assert [line.split("] ", 1)[1] for line in lines[:-1]] == [
         "release digits: started",
         "compress int8: started",
-        "compress int8: round 1 of 3",
         "compress int8: done in 2.0 s",
         "train: reused",
         "convert [b]x: started",

@@ -89,6 +89,7 @@ def desk_of(plan: Plan, release: str) -> Iterator[Desk]:
 
 @contextmanager
 def _open(plan: Plan, release: str) -> Iterator[Desk]:
+    from flows.observer import Observer
     from tasks.reports.display import Display
 
     place, config = home(), plan.config
@@ -112,7 +113,7 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
             workers=workers,
             display=display,
             executor=Executor(
-                store, workers, display, seed=config.seed, step_timeout_s=config.execution.step_timeout_s
+                store, workers, Observer(display), seed=config.seed, step_timeout_s=config.execution.step_timeout_s
             ),
             control=open_control(place, store, lambda: RegistryAliases(change_aliases)),
             registry=registry,

@@ -24,7 +24,7 @@ from tasks.promotion.registration import announce, record_version
 from tasks.read import read
 from tasks.register import attach_report, open_registry, register
 from tasks.registry.jobs import AttachRequest, PublishRequest
-from tasks.report import report
+from tasks.report import Progress, report
 from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.artifact import Artifact
 from tasks.train import train
@@ -61,6 +61,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     config, folder, executor = desk.config, desk.plan.folder, desk.executor
+    progress = Progress(config.name)
     opening = open_registry.submit(executor, desk.registry)
     built = build(executor, config.model, folder, config.task)
     dataset = read(executor, config.data, folder, config.task, built.signature, config.model.needs_training)
@@ -69,13 +70,17 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     reference = train(executor, config.model, folder, built, dataset, config.training, config.task)
     whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
     predictions = predict.submit(executor, "reference", "tensorflow", whole, reference, dataset, REFERENCE_BATCH)
+    progress.reach(20)
     story.contestants = prepare(desk, reference, dataset)
     opening.wait()
+    progress.reach(40)
     _gate(desk, story, reference, predictions.result(), dataset)
+    progress.reach(80)
     if story.exit_code or story.is_already_in_production(desk.config):
         _register(desk, story, None)
         return
     _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
+    progress.reach(90)
     if no_promote:
         story.notes += announce(desk.control, config.name)
         story.end(f"version {story.version} passed and waits as challenger", 0)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.config_sentences import nearest
 from flows.yaml_source import Where
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
@@ -77,7 +78,7 @@ def _chains(config: "Config") -> Iterator[Problem]:
         try:
             check_chain(name, chain)
         except InputError as error:
-            yield ("candidates", name), str(error)
+            yield ("candidates", name), str(error).removeprefix(f"candidates.{name}: ")
 
 
 def _gates(config: "Config") -> Iterator[Problem]:
@@ -101,8 +102,6 @@ def _choice(config: "Config") -> Iterator[Problem]:
 
 
 def _serving(config: "Config") -> Iterator[Problem]:
-    from flows.config import nearest
-
     kinds: set[str] = set()
     for index, place in enumerate(config.serving):
         where = ("serving", index)

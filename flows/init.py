@@ -1,9 +1,11 @@
 """`init`: a config and a Python file that already run, commented, for the user to replace what is in them."""
 
+import keyword
 import re
 from pathlib import Path
 from typing import Any
 
+from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -13,10 +15,12 @@ def write(name: str, folder: str) -> dict[str, Any]:
     """Write `<folder>/<name>.yaml` and `<folder>/<name>.py`.
 
     Raises:
-        InputError: the name is not a model name, or one of the files exists already.
+        InputError: the name is no name for a Python file, or one of the files exists already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise InputError(f"{name!r} cannot name a model and a Python file: use a-z, 0-9 and _, starting with a letter.")
+    if keyword.iskeyword(name) or entrypoints.is_taken(name):
+        raise InputError(f"{name!r} is taken by Python or an installed library: choose another name.")
     target = Path(folder)
     files = {target / f"{name}.yaml": "model.yaml.txt", target / f"{name}.py": "model.py.txt"}
     for path in files:

@@ -179,8 +179,10 @@ def _bound_complaint(gate: Gate) -> str | None:
     if given[0] in sensible:
         return None
     better = "higher" if gate.is_better_higher else "lower"
+    hint = " If it is not, add higher_is_better: false." if is_function(gate.metric) and gate.is_better_higher else ""
     return (
         f"{given[0]} makes no sense for {gate.metric}, which is better when {better}. Use one of {', '.join(sensible)}."
+        + hint
     )
 
 

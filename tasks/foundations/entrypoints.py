@@ -32,12 +32,15 @@ def check(entrypoint: str, folder: Path) -> None:
     """Find the function by parsing the file, never by running it.
 
     Raises:
-        InputError: no such file, the file does not parse, or it defines no such name at its top level.
+        InputError: no such file, its name hides a module, it does not parse, or it defines no such name at its top
+            level.
     """
     file, function = split(entrypoint)
     path = folder / file
     if not path.is_file():
         raise InputError(f"{entrypoint}: there is no file {path}. Paths are relative to the config's folder.")
+    if is_taken(path.stem):
+        raise InputError(f"{entrypoint}: {file} would hide the installed module {path.stem!r}. Rename the file.")
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
@@ -46,6 +49,14 @@ def check(entrypoint: str, folder: Path) -> None:
     if function not in names:
         found = ", ".join(names) or "nothing"
         raise InputError(f"{entrypoint}: {path} defines no {function!r} at its top level. It defines: {found}.")
+
+
+def is_taken(name: str) -> bool:
+    """Whether a file `name.py` on the module path would hide a module of Python or of an installed library."""
+    if name in sys.stdlib_module_names or name in sys.builtin_module_names:
+        return True
+    spec = importlib.util.find_spec(name) if name.isidentifier() and not name.startswith("__") else None
+    return spec is not None and spec.origin is not None and "site-packages" in Path(spec.origin).parts
 
 
 def load(entrypoint: str, folder: Path) -> Callable[..., Any]:

@@ -1,0 +1,23 @@
+"""Options and fixtures of the whole suite."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="Write the golden files anew instead of comparing.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest):
+    """Compare text with a file of tests/goldens; `--update-goldens` writes it."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "goldens" / name
+        if request.config.getoption("--update-goldens"):
+            path.write_text(text)
+        assert path.is_file(), f"no golden {name}; run pytest with --update-goldens and look at what it wrote"
+        assert text == path.read_text(), f"{name} has changed; if that is meant, run pytest with --update-goldens"
+
+    return compare

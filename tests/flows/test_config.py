@@ -1,0 +1,488 @@
+"""`check` on broken configs: every mistake has its line, its place, the value, what is possible, the nearest word."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.config import load
+from tasks.foundations.errors import InputError
+
+GOOD = """\
+name: tiny
+task: {kind: classification, output: logits}
+model: {kind: keras_builder, entrypoint: tiny.py:build}
+data: {kind: python, entrypoint: tiny.py:load}
+training:
+  loss: sparse_categorical_crossentropy
+  epochs: 2
+  optimizer: {kind: adam, learning_rate: 0.01}
+candidates:
+  int8: [{kind: int8_static}]
+targets:
+  cpu: {runtime: onnxruntime, threads: 1, batch_size: 1}
+  tfs: {runtime: tensorflow}
+gates:
+  - {metric: accuracy, max_drop: 0.02}
+choose: {minimize: p50_ms}
+serving:
+  - {kind: onnx_server, target: cpu}
+"""
+CODE = "def build():\n    return 1 / 0\n\n\ndef load():\n    return 1 / 0\n"  # found by parsing, never run
+BOUNDS = "min, max, max_drop, max_drop_percent, min_gain, min_speedup, max_ratio"
+WORD = "must be lower-case letters, digits, - and _, and start with a letter or digit."
+
+# name -> (what is replaced, by what, line, sentence; `...` at its end: the list that follows grows with the menus)
+BROKEN = {
+    "unknown key": ("choose:", "chose:", 16, "chose: unknown key. Did you mean choose? Known: ..."),
+    "unknown key of a section": (
+        "learning_rate:",
+        "learning_rat:",
+        8,
+        "training.optimizer.learning_rat: unknown key. Did you mean learning_rate? "
+        "Known: beta_1, beta_2, clip_norm, kind, learning_rate.",
+    ),
+    "unknown key of a technique": (
+        "kind: int8_static",
+        "kind: int8_static, percntile: 99",
+        10,
+        "candidates.int8.0.percntile: unknown key. Did you mean percentile? Known: ...",
+    ),
+    "unknown key of a target": (
+        "threads:",
+        "thread:",
+        12,
+        "targets.cpu.thread: unknown key. Did you mean threads? Known: ...",
+    ),
+    "unknown key of a gate": (
+        "max_drop:",
+        "max_dropp:",
+        15,
+        "gates.0.max_dropp: unknown key. Did you mean max_drop? Known: ...",
+    ),
+    "text for a number": ("epochs: 2", "epochs: many", 7, "training.epochs: expected a whole number. Got 'many'."),
+    "a fraction of a row": (
+        "batch_size: 1",
+        "batch_size: 1.5",
+        12,
+        "targets.cpu.batch_size: expected a whole number. Got 1.5.",
+    ),
+    "percent sign": ("0.02", "2%", 15, "gates.0.max_drop: expected a number. Got '2%'."),
+    "text for a mapping": (
+        "{kind: keras_builder, entrypoint: tiny.py:build}",
+        "tiny.py:build",
+        3,
+        "model: expected a mapping, {key: value}. Got 'tiny.py:build'.",
+    ),
+    "text for a list": (
+        "[{kind: int8_static}]",
+        "int8_static",
+        10,
+        "candidates.int8: expected a list, [...]. Got 'int8_static'.",
+    ),
+    "nothing for a list": (
+        "gates:\n  - {metric: accuracy, max_drop: 0.02}",
+        "gates:",
+        14,
+        "gates: expected a list, [...]. Got nothing: give it a value or remove the key.",
+    ),
+    "no number and no schedule": (
+        "learning_rate: 0.01",
+        "learning_rate: slow",
+        8,
+        "training.optimizer.learning_rate: expected a number or a mapping, {key: value}. Got 'slow'.",
+    ),
+    "missing key": (
+        "task: {kind: classification, output: logits}\n",
+        "",
+        1,
+        "task: is missing. Expected: What the outputs mean.",
+    ),
+    "missing key of a section": (
+        ", entrypoint: tiny.py:build",
+        "",
+        3,
+        "model.entrypoint: is missing. Expected: file.py:function beside the config, called without arguments.",
+    ),
+    "missing kind": (
+        "kind: onnx_server, ",
+        "",
+        18,
+        "serving.0: says no kind. Known: onnx_server, tf_serving...",
+    ),
+    "negative epochs": ("epochs: 2", "epochs: -1", 7, "training.epochs: must be at least 1. Got -1."),
+    "not a number": ("0.02", ".nan", 15, "gates.0.max_drop: must be a finite number. Got nan."),
+    "confidence in percent": (
+        "max_drop: 0.02",
+        "max_drop: 0.02, confidence: 95",
+        15,
+        "gates.0.confidence: must be less than 1. Got 95.",
+    ),
+    "bad model name": ("name: tiny", "name: Tiny Net", 1, f"name: {WORD} Got 'Tiny Net'."),
+    "bad candidate name": ("int8:", '"in t8":', 10, f"candidates.in t8: {WORD} Got 'in t8'."),
+    "a number for a name": (
+        "name: tiny",
+        "name: 5",
+        1,
+        "name: expected text (in quotes, where YAML would read a number, a date or true). Got 5.",
+    ),
+    "unknown technique": (
+        "int8_static",
+        "int8_statc",
+        10,
+        "candidates.int8.0: 'int8_statc' is not a kind. Did you mean int8_static? Known: ...",
+    ),
+    "unknown optimizer": (
+        "kind: adam",
+        "kind: adm",
+        8,
+        "training.optimizer: 'adm' is not a kind. Did you mean adam? Known: adam, adamw, rmsprop, sgd.",
+    ),
+    "unknown schedule": (
+        "learning_rate: 0.01",
+        "learning_rate: {kind: cosin}",
+        8,
+        "training.optimizer.learning_rate: 'cosin' is not a kind. Did you mean cosine? Known: ...",
+    ),
+    "unknown runtime": (
+        "runtime: onnxruntime",
+        "runtime: onnxruntim",
+        12,
+        "targets.cpu: 'onnxruntim' is not a runtime. Did you mean onnxruntime? Known: ...",
+    ),
+    "unknown source": (
+        "kind: keras_builder",
+        "kind: keras_bilder",
+        3,
+        "model...Did you mean keras_builder? Known: ...",
+    ),
+    "unknown data source": ("kind: python", "kind: pyton", 4, "data...Did you mean python? Known: ..."),
+    "unknown serving": (
+        "kind: onnx_server",
+        "kind: onnx_sever",
+        18,
+        "serving.0: 'onnx_sever' is not a kind. Did you mean onnx_server? Known: ...",
+    ),
+    "unknown task": (
+        "kind: classification",
+        "kind: clasification",
+        2,
+        "task: 'clasification' is not a kind. Did you mean classification? Known: classification, regression.",
+    ),
+    "unknown partner": (
+        "max_drop: 0.02",
+        "max_drop: 0.02, against: champoin",
+        15,
+        "gates.0.against: 'champoin' is not possible here. Did you mean champion? Known: reference, float32, champion.",
+    ),
+    "missing file": (
+        "tiny.py:build",
+        "tny.py:build",
+        3,
+        "model.entrypoint: tny.py:build: there is no file {folder}/tny.py. Paths are relative to the config's folder.",
+    ),
+    "missing function": (
+        "tiny.py:build",
+        "tiny.py:biuld",
+        3,
+        "model.entrypoint: tiny.py:biuld: {folder}/tiny.py defines no 'biuld' at its top level. "
+        "It defines: build, load.",
+    ),
+    "no entrypoint": (
+        "tiny.py:build",
+        "tiny.build",
+        3,
+        "model.entrypoint: 'tiny.build' is not an entrypoint. Expected file.py:function, e.g. digits.py:build.",
+    ),
+    "file that does not parse": (
+        "tiny.py:load",
+        "broken.py:load",
+        4,
+        "data.entrypoint: broken.py:load: {folder}/broken.py is not valid Python: ...",
+    ),
+    "file that hides a library": (
+        "tiny.py:load",
+        "keras.py:load",
+        4,
+        "data.entrypoint: keras.py:load: keras.py would hide the installed module 'keras'. Rename the file.",
+    ),
+    "missing loss function": (
+        "sparse_categorical_crossentropy",
+        "tiny.py:loss",
+        6,
+        "training.loss: tiny.py:loss: {folder}/tiny.py defines no 'loss' at its top level. It defines: build, load.",
+    ),
+    "missing metric function": (
+        "metric: accuracy, max_drop: 0.02",
+        'metric: "tiny.py:cost", min: 1',
+        15,
+        "gates.0.metric: tiny.py:cost: {folder}/tiny.py defines no 'cost' at its top level. It defines: build, load.",
+    ),
+    "gate on an unknown metric": (
+        "metric: accuracy",
+        "metric: acuracy",
+        15,
+        "gates.0: unknown metric 'acuracy'. Did you mean accuracy? Known: ...",
+    ),
+    "gate without a bound": (
+        ", max_drop: 0.02",
+        "",
+        15,
+        f"gates.0: a gate needs exactly one of {BOUNDS}; the gate on accuracy has none.",
+    ),
+    "gate with two bounds": (
+        "max_drop: 0.02",
+        "max_drop: 0.02, min: 0.9",
+        15,
+        f"gates.0: a gate needs exactly one of {BOUNDS}; the gate on accuracy has min, max_drop.",
+    ),
+    "bound of another metric": (
+        "metric: accuracy",
+        "metric: p50_ms",
+        15,
+        "gates.0: max_drop makes no sense for p50_ms, which is better when lower. "
+        "Use one of max, min_speedup, max_ratio.",
+    ),
+    "bound for the other direction of your own metric": (
+        "metric: accuracy, max_drop: 0.02",
+        'metric: "tiny.py:load", max: 1',
+        15,
+        "gates.0: max makes no sense for tiny.py:load, which is better when higher. "
+        "Use one of min, max_drop, max_drop_percent, min_gain. If it is not, add higher_is_better: false.",
+    ),
+    "metric of another task": (
+        "metric: accuracy",
+        "metric: mae",
+        15,
+        "gates.0: mae is no metric of this classification task. "
+        "It has: accuracy, macro_f1, roc_auc, log_loss, top_5_accuracy.",
+    ),
+    "gate on an unknown target": (
+        "max_drop: 0.02",
+        "max_drop: 0.02, targets: [cpuu]",
+        15,
+        "gates.0: there is no target 'cpuu'. Targets: cpu, tfs.",
+    ),
+    "objective of another task": (
+        "minimize: p50_ms",
+        "minimize: rmse",
+        16,
+        "choose: rmse is no metric of this classification task. It has: ...",
+    ),
+    "two objectives": (
+        "minimize: p50_ms",
+        "minimize: p50_ms, maximize: accuracy",
+        16,
+        "choose: choose has one objective: give minimize or maximize, not both.",
+    ),
+    "serving an unknown target": (
+        "target: cpu",
+        "target: cpuu",
+        18,
+        "serving.0.target: 'cpuu' is not a target. Did you mean cpu? Known: cpu, tfs.",
+    ),
+    "serving another form": (
+        "target: cpu",
+        "target: tfs",
+        18,
+        "serving.0.target: onnx_server serves the form onnx, but target tfs (runtime tensorflow) yields savedmodel. "
+        "Name a target of another runtime.",
+    ),
+    "serving kind twice": (
+        "  - {kind: onnx_server, target: cpu}\n",
+        "  - {kind: onnx_server, target: cpu}\n" * 2,
+        19,
+        "serving.1.kind: onnx_server stands twice; a serving folder holds one target's winner.",
+    ),
+    "chain outside the grammar": (
+        "[{kind: int8_static}]",
+        "[{kind: int8_static}, {kind: int8_dynamic}]",
+        10,
+        "candidates.int8: only one of int8_dynamic, int8_static can be used, once. "
+        "The chain is [int8_static, int8_dynamic]; allowed is: ...",
+    ),
+    "candidate called float32": (
+        "int8:",
+        "float32:",
+        10,
+        "candidates.float32: float32 is the empty chain, which is always there: choose another name.",
+    ),
+    "candidate called champion": (
+        "int8:",
+        "champion:",
+        10,
+        "candidates.champion: champion is the version in production: choose another name.",
+    ),
+    "no target": (
+        "targets:\n  cpu: {runtime: onnxruntime, threads: 1, batch_size: 1}\n  tfs: {runtime: tensorflow}",
+        "targets: {}",
+        11,
+        "targets: needs at least 1 entry. Got an empty one.",
+    ),
+    "builder without training": (
+        GOOD[GOOD.index("training:") : GOOD.index("candidates:")],
+        "",
+        3,
+        "model: keras_builder yields an untrained model: add a training section (loss, epochs).",
+    ),
+    "key twice": ("choose:", "name: other\nchoose:", 16, "the key 'name' stands twice (first on line 1)."),
+    "key twice in a section": (
+        "threads: 1",
+        "threads: 1, threads: 2",
+        12,
+        "the key 'threads' stands twice (first on line 12).",
+    ),
+    "tab": ("  epochs: 2", "\tepochs: 2", 7, "not valid YAML: a tab; indent with spaces."),
+    "bracket not closed": ("gates:\n", "gates: [\n", 15, "not valid YAML: ..."),
+    "tag that would run code": ("name: tiny", "name: !!python/name:os.system", 1, "not valid YAML: ..."),
+    "key that is a list": ("choose:", "[a, b]:", 16, "a key must be one word, not a list or mapping."),
+    "anchor in itself": ("choose: {minimize: p50_ms}", "choose: &me [*me]", 1, "nested too deeply, or an anchor ..."),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.py").write_text(CODE)
+    (tmp_path / "broken.py").write_text("def load(:\n")
+    (tmp_path / "keras.py").write_text(CODE)
+    return tmp_path
+
+
+def refused(folder: Path, content: str | bytes) -> list[str]:
+    """The sentences of a refused config."""
+    path = folder / "tiny.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert caught.value.exit_code == 2
+    return str(caught.value).splitlines()
+
+
+def pattern(line: int, sentence: str, folder: Path) -> str:
+    """A regular expression in which `...` stands for anything."""
+    whole = f"{folder / 'tiny.yaml'}:{line}: {sentence.replace('{folder}', str(folder))}"
+    return ".*".join(re.escape(part) for part in whole.split("..."))
+
+
+def test_the_good_config_is_right(folder):
+    (folder / "tiny.yaml").write_text(GOOD)
+
+    plan = load(folder / "tiny.yaml")
+
+    assert list(plan.config.chains()) == ["float32", "int8"]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_config_is_refused_with_line_place_and_next_word(case, folder):
+    before, after, line, sentence = BROKEN[case]
+    assert before in GOOD
+
+    sentences = refused(folder, GOOD.replace(before, after, 1))
+
+    assert len(sentences) == 1, sentences
+    assert re.fullmatch(pattern(line, sentence, folder), sentences[0]), sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "sentence"),
+    [
+        ("", 1, "the file is empty; expected a mapping with name, ..."),
+        ("# only a comment\n", 1, "the file is empty; expected ..."),
+        ("- name: tiny\n", 1, "the file is a list; expected ..."),
+        ("tiny\n", 1, "the file is plain text; expected ..."),
+        ("name: tiny\nseed: \x00\n", 2, "not valid YAML: ..."),
+        ("name: tiny\ntask: t\xefny\n".encode("latin-1"), 2, "the byte 0xef is not UTF-8; ..."),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(content, line, sentence, folder):
+    sentences = refused(folder, content)
+
+    assert re.fullmatch(pattern(line, sentence, folder), sentences[0]), sentences[0]
+
+
+def test_anchors_that_multiply_each_other_are_refused_at_once(folder):
+    levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))
+
+    assert "more than 20,000 entries" in refused(folder, f"l0: &l0 [x]\n{levels}\n")[0]
+
+
+def test_a_config_that_is_not_there_names_init(tmp_path):
+    with pytest.raises(InputError, match=re.escape("There is no config") + r".*`python -m flows init NAME`"):
+        load(tmp_path / "none.yaml")
+
+
+def test_all_mistakes_are_told_at_once(folder):
+    content = GOOD.replace("epochs: 2", "epochs: 0").replace("kind: adam", "kind: adm").replace("choose:", "chose:")
+
+    assert [sentence.split(":")[1] for sentence in refused(folder, content)] == ["7", "8", "16"]
+
+
+def test_checks_across_sections_are_told_at_once(folder):
+    content = GOOD.replace("tiny.py:build", "tiny.py:biuld").replace("target: cpu", "target: tfs")
+
+    assert [sentence.split(":")[1] for sentence in refused(folder, content)] == ["3", "18"]
+
+
+def test_anchors_and_merges_of_yaml_work(folder):
+    content = GOOD.replace("  cpu: {", "  cpu: &cpu {").replace(
+        "  tfs: {", "  big: {<<: *cpu, batch_size: 32}\n  tfs: {"
+    )
+    (folder / "tiny.yaml").write_text(content)
+
+    assert load(folder / "tiny.yaml").config.targets["big"].batch_size == 32
+
+
+def test_a_number_in_scientific_writing_is_a_number(folder):
+    (folder / "tiny.yaml").write_text(GOOD.replace("0.01", "1e-3"))  # YAML 1.1 reads 1e-3 as text
+
+    assert load(folder / "tiny.yaml").config.training.optimizer.learning_rate == 0.001
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "flows", *words], capture_output=True, text=True, check=False)
+
+
+def test_check_ends_with_2_and_no_traceback(folder):
+    (folder / "tiny.yaml").write_text(GOOD.replace("choose:", "chose:"))
+
+    done = command(folder, "check", str(folder / "tiny.yaml"), "--json")
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+    assert "tiny.yaml:16: chose: unknown key." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_says_what_it_has_understood(folder):
+    (folder / "tiny.yaml").write_text(GOOD)
+
+    done = command(folder, "check", str(folder / "tiny.yaml"), "--json")
+
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert answer["candidates"] == {"float32": [], "int8": ["int8_static"]}
+    assert answer["targets"]["cpu"]["runtime"] == "onnxruntime"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["check", "tiny.yaml"], ["release", "--help"]])
+def test_check_and_help_import_nothing_heavy(words, folder):
+    (folder / "tiny.yaml").write_text(GOOD)
+    code = (
+        "import runpy, sys, json\n"
+        "try:\n    runpy.run_module('flows', run_name='__main__')\n"
+        "finally:\n    print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
+    )
+    heavy = {"tensorflow", "mlflow", "prefect", "scipy", "sklearn", "onnxruntime", "onnx", "keras", "matplotlib"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(word.replace("tiny.yaml", str(folder / "tiny.yaml")) for word in words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert not heavy & set(json.loads(done.stderr.splitlines()[-1]))

@@ -1,0 +1,58 @@
+"""`init`: what it writes is right as it stands, and nothing of the user's is ever overwritten."""
+
+import ast
+
+import pytest
+from click.testing import CliRunner
+
+from flows.__main__ import main
+from flows.check import check_config
+from flows.init import write
+from tasks.foundations.errors import InputError
+
+
+def test_what_init_writes_passes_check(tmp_path):
+    files = write("my_model", str(tmp_path / "configs"))["files"]
+
+    answer = check_config(files[0])
+
+    assert answer["model"] == "my_model"
+    assert set(answer["candidates"]) >= {"float32", "int8"}
+    assert {node.name for node in ast.parse((tmp_path / "configs/my_model.py").read_text()).body[3:]} == {
+        "build",
+        "load",
+    }
+
+
+@pytest.mark.parametrize("kept", ["my_model.yaml", "my_model.py"])
+def test_init_overwrites_nothing_and_writes_nothing_beside_it(kept, tmp_path):
+    (tmp_path / kept).write_text("mine")
+
+    with pytest.raises(InputError, match="exists already and is left as it is"):
+        write("my_model", str(tmp_path))
+
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+    assert (tmp_path / kept).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["My Model", "9lives", "a/b", "", "../up", "a-b"])
+def test_a_name_that_cannot_name_a_python_file_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match="cannot name a model and a Python file"):
+        write(name, str(tmp_path))
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["class", "keras", "numpy", "json"])
+def test_a_name_that_would_hide_a_module_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match="is taken by Python"):
+        write(name, str(tmp_path))
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_what_comes_next(tmp_path):
+    result = CliRunner().invoke(main, ["init", "wine", "--folder", str(tmp_path)])
+
+    assert result.exit_code == 0
+    assert f"next: python -m flows release {tmp_path}/wine.yaml" in result.output

@@ -53,23 +53,27 @@ class Nursery:
         assert self._popen.stdout is not None  # noqa: S101 - given as PIPE
         self._lines = _Lines(self._popen.stdout.fileno())
 
-    def start(self, message: Mapping[str, Any], folders: Mapping[str, str]) -> None:
-        """Say what to measure and wait until every contender has its process.
+    def send(self, message: Mapping[str, Any], folders: Mapping[str, str]) -> None:
+        """Say what to measure; the nursery begins to import, which `wait` waits for."""
+        children = [{"folder": folders[name], **process.ends} for name, process in self.processes.items()]
+        assert self._popen.stdin is not None  # noqa: S101 - given as PIPE
+        with contextlib.suppress(BrokenPipeError):  # it has died; `wait` says how
+            self._popen.stdin.write(
+                json.dumps({**message, "parent": os.getpid(), "children": children}).encode() + b"\n"
+            )
+            self._popen.stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until every contender has its process.
 
         Raises:
             StepFailed: the library cannot be imported with the target's options.
             TimedOut: it took too long.
             WorkerKilled: the nursery died.
         """
-        children = [{"folder": folders[name], **process.ends} for name, process in self.processes.items()]
-        assert self._popen.stdin is not None  # noqa: S101 - given as PIPE
         try:
-            self._popen.stdin.write(
-                json.dumps({**message, "parent": os.getpid(), "children": children}).encode() + b"\n"
-            )
-            self._popen.stdin.flush()
             reply = self._lines.read(self._limit)
-        except (BrokenPipeError, EOFError):
+        except EOFError:
             code = self._popen.wait()
             raise WorkerKilled(
                 f"the measuring process {_ending(code)} at its start.{last_words(self._stderr)}"

@@ -55,6 +55,7 @@ class Bench:
         self._runtime = as_runtime(request.target)
         self._progress = progress or (lambda _: None)
         self._nursery: Nursery | None = None
+        self._waiting: list[Nursery] = []
         self._processes: dict[str, Process] = {}
         self._records: dict[str, list[RoundOf]] = {name: [] for name in names}
         self._noise: list[Noise] = []
@@ -68,6 +69,7 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self._end()
+        self._release()
 
     @property
     def rounds(self) -> int:
@@ -126,24 +128,42 @@ class Bench:
         return result
 
     def _start(self) -> None:
-        """Start all processes; importing the library dominates, and it is not measured."""
-        names = list(self.samples)
+        """Take the next round's fresh processes; contenders that have failed meanwhile are not needed in it."""
+        if not self._waiting:
+            self._hatch()
+        if self._waiting:
+            self._nursery = self._waiting.pop(0)
+            for name, process in self._nursery.processes.items():
+                if name in self.samples:
+                    self._processes[name] = process
+                else:
+                    process.kill()
+
+    def _hatch(self) -> None:
+        """Start the processes of the next rounds, a round a core side by side, because importing the library dominates.
+
+        All of them have come to rest before the first one is measured: whoever waits is asleep on a pipe.
+        """
+        names, effort = list(self.samples), self.request.effort
+        goal = effort.rounds if self.rounds < effort.rounds else effort.most_rounds
+        count = min(self._environment.cores, max(1, goal - self.rounds))
         self._progress(f"round {self.rounds + 1}: starting {len(names)} processes")
-        effort = self.request.effort
-        self._nursery = Nursery(names, self._runtime.environment(), effort.reply_seconds)
         message = {
             "target": self.request.target.model_dump(mode="json"),
             "split": self.request.split.model_dump(mode="json"),
             "rows": self._distinct_rows,
             "round_seconds": effort.round_seconds,
         }
+        for _ in range(count):
+            self._waiting.append(Nursery(names, self._runtime.environment(), effort.reply_seconds))
+            self._waiting[-1].send(message, {each.name: each.folder for each in self.request.contenders})
         try:
-            self._nursery.start(message, {each.name: each.folder for each in self.request.contenders})
+            for nursery in self._waiting:
+                nursery.wait()
         except StepFailed as error:
             for name in names:
                 self._fail(name, type(error)(f"{name}: {error}"))
-        else:
-            self._processes = dict(self._nursery.processes)
+            self._release()
 
     def _open(self) -> dict[str, dict[str, Any]]:
         """Open and warm up one model after the other: load time and first call are measured alone."""
@@ -196,6 +216,10 @@ class Bench:
         if self._nursery is not None:
             self._nursery.close()
             self._nursery = None
+
+    def _release(self) -> None:
+        while self._waiting:
+            self._waiting.pop().close()
 
 
 def measure(

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.data.dataset import Split
 from tasks.foundations import menu
-from tasks.foundations.errors import InputError, ProofFailed
+from tasks.foundations.errors import InputError, ProofFailed, SlipwayError, StepFailed
 from tasks.foundations.record import Record
 from tasks.models import onnx_export, onnx_file, onnx_parity, onnx_rows
 from tasks.models.signature import Signature
@@ -70,7 +70,7 @@ def compress(request: CompressRequest) -> CompressResult:
     """
     technique = parse(request.technique)
     source, out = Path(request.source), Path(request.out)
-    technique.apply(Step(source=request.source, out=request.out, calibration=request.calibration))
+    _apply(technique, Step(source=request.source, out=request.out, calibration=request.calibration))
     signature = Signature.read(source)
     signature.write(out)
     path = out / onnx_file.FILE
@@ -83,6 +83,19 @@ def compress(request: CompressRequest) -> CompressResult:
     }
     (out / onnx_export.EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
     return CompressResult(size_bytes=path.stat().st_size, evidence=evidence)
+
+
+def _apply(technique: Technique, step: Step) -> None:
+    """Whatever a quantizer raises costs the candidate, not the release."""
+    try:
+        technique.apply(step)
+    except SlipwayError:
+        raise
+    except Exception as error:
+        raise StepFailed(
+            f"{technique.kind} broke on this model: {type(error).__name__}: {error}. Leave it out of this "
+            "candidate, or exclude the layer that it names."
+        ) from error
 
 
 def _difference(source: Path, out: Path, signature: Signature, split: Split) -> dict[str, Any]:

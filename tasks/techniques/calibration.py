@@ -5,8 +5,8 @@ candidate at its default of 128 bins (the full range). Here a batch is as large 
 minima and maxima, and a second one, for entropy and percentile, fills histograms over the ranges that are then known.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,19 +30,32 @@ LEVELS = 255
 MIN_KEPT = 0.9
 
 
+class Rows(NamedTuple):
+    """What a model is fed with while it is measured.
+
+    Attributes:
+        signature: names and dtypes of the inputs.
+        arrays: input name -> (at least `number`, ...), memory-mapped.
+        number: how many rows to use, from the first.
+    """
+
+    signature: Signature
+    arrays: Mapping[str, Array]
+    number: int
+
+
 def measure_ranges(
-    model: Any, signature: Signature, arrays: Mapping[str, Array], rows: int, method: Method, percentile: float
+    model: Any, rows: Rows, method: Method = "minmax", percentile: float = 100.0, operators: Collection[str] = ()
 ) -> Ranges:
-    """Range of every float activation of a model.
+    """Range of the float activations of a model.
 
     Args:
-        model: ModelProto with inferred shapes.
-        signature: names and dtypes of its inputs.
-        arrays: input name -> (at least `rows`, ...), memory-mapped.
-        rows: how many rows to use, from the first.
+        model: ModelProto.
+        rows: what it is fed with.
         method: `minmax` takes the extremes, `percentile` cuts half of the rest at either end, `entropy` takes the
             threshold whose quantized distribution loses least (Kullback-Leibler; Migacz, GTC 2017, S7310).
         percentile: share kept by `percentile`, in percent.
+        operators: only what these types of operators read or write; all if empty.
 
     Returns:
         Tensor name -> (low, high).
@@ -50,8 +63,8 @@ def measure_ranges(
     Raises:
         StepFailed: an activation is not finite.
     """
-    names = _float_activations(model)
-    feed = _Feed(model, names, signature, arrays, rows)
+    names = _float_activations(model, operators)
+    feed = _Feed(model, names, rows)
     extremes = _extremes(names, feed)
     if method == "minmax":
         return extremes
@@ -129,23 +142,22 @@ def _divergence(histogram: Array, half: int, width: int) -> float:
 class _Feed:
     """Batches of a model's activations; the batch size follows from what one row needs."""
 
-    def __init__(
-        self, model: Any, names: list[str], signature: Signature, arrays: Mapping[str, Array], rows: int
-    ) -> None:
-        self._names, self._signature, self._arrays, self._rows = names, signature, arrays, rows
+    def __init__(self, model: Any, names: list[str], rows: Rows) -> None:
+        self._names, self._rows = names, rows
         self._session = onnx_file.session(_with_outputs(model, names), level="basic")
-        row = self._run(onnx_rows.take(arrays, signature, 0, 1))
+        row = self._run(onnx_rows.take(rows.arrays, rows.signature, 0, 1))
         self._batch = int(np.clip(BUDGET // max(1, sum(array.nbytes for array in row.values())), 1, MAX_BATCH))
 
     def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
         return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for feed in onnx_rows.batches(self._arrays, self._signature, self._rows, self._batch):
+        signature, arrays, number = self._rows
+        for feed in onnx_rows.batches(arrays, signature, number, self._batch):
             yield self._run(feed)
 
 
-def _float_activations(model: Any) -> list[str]:
+def _float_activations(model: Any, operators: Collection[str]) -> list[str]:
     """Float tensors between nodes, in the graph's order."""
     import onnx
 
@@ -153,7 +165,13 @@ def _float_activations(model: Any) -> list[str]:
     graph = inferred.graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output, *graph.input)}
     wanted = (*(value.name for value in graph.input), *(name for node in graph.node for name in node.output))
-    return [name for name in dict.fromkeys(wanted) if kinds.get(name) == onnx.TensorProto.FLOAT]
+    touched = {
+        name
+        for node in graph.node
+        if not operators or node.op_type in operators
+        for name in (*node.input, *node.output)
+    }
+    return [name for name in dict.fromkeys(wanted) if name in touched and kinds.get(name) == onnx.TensorProto.FLOAT]
 
 
 def _with_outputs(model: Any, names: list[str]) -> bytes:

@@ -14,7 +14,7 @@ from tasks.foundations.record import Record
 from tasks.models import onnx_file, onnx_rows
 from tasks.models.onnx_graph import elements
 from tasks.models.signature import Signature
-from tasks.techniques.calibration import measure_ranges
+from tasks.techniques.calibration import Rows, measure_ranges
 from tasks.techniques.nodes import select
 from tasks.techniques.step import Place, Step
 
@@ -102,7 +102,7 @@ def _refuse_large_activations(model: Any, step: Step) -> None:
     signature = Signature.read(Path(step.source))
     arrays = onnx_rows.match(step.calibration.input_arrays(), signature)
     rows = min(ROWS, onnx_rows.count(arrays))
-    for name, (low, high) in measure_ranges(model, signature, arrays, rows, "minmax", 100.0).items():
+    for name, (low, high) in measure_ranges(model, Rows(signature, arrays, rows)).items():
         if high > LARGEST or MASK < low < -LARGEST:
             raise NotApplicable(
                 f"float16: activation {name!r} reaches {max(high, -low):.4g}, half precision ends at {LARGEST:.0f}. "

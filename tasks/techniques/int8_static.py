@@ -18,7 +18,7 @@ from tasks.foundations.record import Record
 from tasks.models import onnx_file, onnx_rows
 from tasks.models.signature import Signature
 from tasks.techniques import kernels, processor
-from tasks.techniques.calibration import Method, Ranges, measure_ranges
+from tasks.techniques.calibration import Method, Ranges, Rows, measure_ranges
 from tasks.techniques.nodes import select
 from tasks.techniques.step import Place, Step
 
@@ -122,7 +122,8 @@ class Int8Static(Record):
         rows = min(self.rows, onnx_rows.count(arrays))
         if rows == 0:
             raise InputError("The calibration split has no rows. Give at least one, better 100 or more.")
-        return measure_ranges(model, signature, arrays, rows, self.calibration, self.percentile)
+        found = Rows(signature, arrays, rows)
+        return measure_ranges(model, found, self.calibration, self.percentile, _operators(model))
 
     def _quantize(self, model: Any, found: Ranges, excluded: list[str], scratch: Path) -> Any:
         import onnx

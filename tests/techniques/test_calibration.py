@@ -10,13 +10,13 @@ from onnx import helper, numpy_helper
 from tasks.foundations.errors import StepFailed
 from tasks.models.signature import Signature
 from tasks.techniques import calibration
-from tasks.techniques.calibration import entropy_range, measure_ranges, percentile_range
+from tasks.techniques.calibration import Rows, entropy_range, measure_ranges, percentile_range
 from tests.techniques.onnx_parts import dense
 
 
 def ranges(folder, values, method="minmax", percentile=99.99):
     model = onnx.load(folder / "model.onnx")
-    return measure_ranges(model, Signature.read(folder), {"x": values}, len(values), method, percentile)
+    return measure_ranges(model, Rows(Signature.read(folder), {"x": values}, len(values)), method, percentile)
 
 
 def normal(rows, seed=0):
@@ -131,4 +131,10 @@ def test_integer_inputs_are_not_calibrated(tmp_path):
             "outputs": {"y": {"dtype": "float32", "shape": [None, 3]}},
         }
     )
-    assert set(measure_ranges(model, signature, {"i": np.arange(9)}, 9, "minmax", 99.9)) == {"y"}
+    assert set(measure_ranges(model, Rows(signature, {"i": np.arange(9)}, 9))) == {"y"}
+
+
+def test_only_what_the_named_operators_touch_is_measured(tmp_path):
+    folder = dense(tmp_path / "m")
+    rows = Rows(Signature.read(folder), {"x": normal(8)}, 8)
+    assert set(measure_ranges(onnx.load(folder / "model.onnx"), rows, operators=["MatMul"])) == {"x", "p"}

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from tasks.foundations.errors import InputError, NotApplicable, ProofFailed
+from tasks.foundations.errors import InputError, NotApplicable, ProofFailed, StepFailed
 from tasks.models.sizes import measure
 from tasks.techniques import int8_dynamic, int8_static, processor
 from tasks.techniques.apply import CompressRequest
@@ -276,3 +276,12 @@ def test_only_as_many_rows_as_asked_for_are_used(tmp_path):
     many = run(source, split, tmp_path / "many", kind="int8_static")
     worst = [result.evidence["difference"]["y"]["max_abs"] for result in (few, many)]
     assert worst[0] > 10 * worst[1]
+
+
+def test_whatever_a_quantizer_raises_is_a_step_that_failed_with_its_reason(tmp_path, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise KeyError("strange_tensor")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", broken)
+    with pytest.raises(StepFailed, match=r"int8_static broke on this model: KeyError: 'strange_tensor'"):
+        run(dense(tmp_path / "m"), normal_rows(tmp_path / "s"), tmp_path / "o", kind="int8_static")

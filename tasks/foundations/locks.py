@@ -4,11 +4,12 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.foundations.errors import Conflict
+from tasks.foundations.files import write_whole
 
 
 def machine_lock(name: str) -> Path:
@@ -62,9 +63,8 @@ def holder(path: Path) -> str:
 
 def _sign(path: Path, owner: str) -> None:
     note = {"owner": owner, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(note))
-    aside.replace(_note(path))
+    with suppress(PermissionError):  # another user's note in a shared folder: the lock holds all the same
+        write_whole(_note(path), json.dumps(note))
 
 
 def _note(path: Path) -> Path:

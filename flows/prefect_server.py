@@ -1,47 +1,100 @@
-"""The ephemeral Prefect server: a child process that must not outlive the release, even one that was killed."""
+"""The ephemeral Prefect server: begun before Prefect itself is imported, ended after it, never left behind.
 
-import json
+Prefect would start one by itself, but imports its whole server into this process for that, and only then begins: 5 s
+later than here.
+"""
+
+import atexit
 import os
-import signal
-from contextlib import suppress
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from flows.home import Home
 from tasks.foundations.errors import SlipwayError
 
-
-def start(home: Home) -> None:
-    """Start Prefect's ephemeral server unless `PREFECT_API_URL` names one; Prefect ends it when this process exits.
-
-    Raises:
-        SlipwayError: it does not start.
-    """
-    from prefect.settings import get_current_settings
-
-    if get_current_settings().api.url:
-        return
-    from prefect.server.api.server import SubprocessASGIServer
-
-    notes = home.root / "prefect" / "servers"
-    notes.mkdir(parents=True, exist_ok=True)
-    _reap(notes)
-    server = SubprocessASGIServer()
-    try:
-        server.start()
-    except RuntimeError as error:
-        raise SlipwayError(f"{error} Try again, or set PREFECT_API_URL to a running server.") from error
-    if server.server_process is not None:
-        note = {"parent": os.getpid(), "server": server.server_process.pid}
-        (notes / f"{os.getpid()}.json").write_text(json.dumps(note))
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+# The settings with which Prefect starts its own ephemeral server.
+ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
-def _reap(notes: Path) -> None:
-    """End servers whose release was killed: their parent is gone, and nobody else would."""
-    for note in notes.glob("*.json"):
-        with suppress(ValueError, KeyError, FileNotFoundError):
-            content = json.loads(note.read_text())
-            if Path(f"/proc/{content['parent']}").exists():
-                continue
-            if b"prefect" in Path(f"/proc/{content['server']}/cmdline").read_bytes():
-                os.kill(content["server"], signal.SIGTERM)
-        note.unlink(missing_ok=True)
+class Server:
+    """A server that is starting or runs."""
+
+    def __init__(self, home: Home) -> None:
+        """Start it; `PREFECT_API_URL` names it from now on. It ends with this process, however that ends."""
+        home.logs.mkdir(parents=True, exist_ok=True)
+        self._log = home.logs / "prefect-server.log"
+        # Bound here, so that no other process can take the port before the server has it.
+        with socket.create_server(("127.0.0.1", 0)) as listening, self._log.open("a") as log:
+            self._url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "flows.prefect_child", str(listening.fileno()), str(os.getpid())],
+                env={**os.environ, **ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[listening.fileno()],
+            )
+        os.environ["PREFECT_API_URL"] = self._url
+        # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
+        atexit.register(self.stop)
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            SlipwayError: it ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                how = "ended" if self._process.poll() is not None else f"did not answer within {START_TIMEOUT_S:g} s"
+                raise SlipwayError(
+                    f"Prefect's ephemeral server {how}; {self._log} says why. "
+                    "Try again, or set PREFECT_API_URL to a running server."
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it and collect its process."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._url}/health", timeout=1) as reply:  # noqa: S310 - our own http address
+                return bool(reply.status == 200)
+        except OSError:  # not listening yet, or busy with its start
+            return False
+
+
+def start(home: Home) -> Server | None:
+    """Start an ephemeral server, unless Prefect's settings name a server; then None."""
+    if os.environ.get("PREFECT_API_URL"):
+        return None
+    if _may_be_named():
+        from prefect.settings import get_current_settings
+
+        if get_current_settings().api.url:
+            return None
+    return Server(home)
+
+
+def _may_be_named() -> bool:
+    """Whether a file could name a server, so that Prefect must be asked, at the price of its import."""
+    if os.environ.get("PREFECT_PROFILES_PATH"):
+        return True
+    profiles = Path(os.environ["PREFECT_HOME"], "profiles.toml")
+    words = {profiles: "PREFECT_API_URL", Path("pyproject.toml"): "[tool.prefect", Path("prefect.toml"): ""}
+    words[Path(".env")] = "PREFECT_"
+    return any(path.is_file() and word in path.read_text(errors="replace") for path, word in words.items())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flows import prefect_server
 from flows.config import load
 from flows.desk import desk_of, new_release
 from flows.home import home, prepare_prefect
@@ -20,13 +21,14 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
     plan = load(config)
     place, release = home(), new_release()
     prepare_prefect(place)
+    server = prefect_server.start(place)
     failure: SlipwayError | None = None
     with desk_of(plan, release) as desk:
         desk.workers.warm()
-        from flows import prefect_server
         from flows.release import release as flow
 
-        prefect_server.start(place)
+        if server is not None:
+            server.wait()
         try:
             flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
         except SlipwayError as error:

@@ -151,7 +151,7 @@ class Display:
         for (stage, candidate), step in shown[:12]:
             rows.add_row(
                 Spinner("dots", style="cyan"),
-                Text(f"{stage:<10}"),
+                Text(f"{stage:<18}"),
                 Text(text.clip(candidate or "", 24), style="cyan"),
                 Text(_time(now - step.began), style="bright_black"),
                 Text(text.clip(step.note, 50), style="bright_black"),
@@ -185,7 +185,7 @@ def _finished(stage: str, candidate: str | None, outcome: str, reused: bool, fai
     )
     line = Table.grid(padding=(0, 1))
     line.add_column(width=1)
-    line.add_column(min_width=10)
+    line.add_column(min_width=18)
     line.add_column(min_width=14)
     line.add_column(overflow="fold")
     line.add_row(

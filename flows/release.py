@@ -121,6 +121,7 @@ def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifac
             if not still_pass(chosen, story.gated):
                 story.end(f"refused: version {story.version} does not pass against the new champion. {conflict}", 3)
                 return
+            story.winners = chosen  # the bundle is made of these; another candidate may be the best by now
         else:
             story.champion = find_champion(desk)
     try:

@@ -40,7 +40,7 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
 
 
 def _answer(summary: ReleaseSummary, failure: SlipwayError | None) -> dict[str, Any]:
-    answer = {**summary.to_json(), "text": terminal.as_text(summary)}
+    answer = {**summary.to_json(), "text": f"\n{terminal.as_text(summary)}"}
     if failure is not None and summary.decision.startswith("failed"):
         answer["error"] = str(failure)
     return answer

@@ -18,10 +18,11 @@ INTEGER = frozenset(
         "QAttention", "QGemm", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul",
     }
 )  # fmt: skip
+# MatMulNBits stores its weights in 8 bits and multiplies in float.
 FLOAT = frozenset(
     {
         "Attention", "Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GRU",
-        "Gemm", "LSTM", "MatMul", "NhwcFusedConv", "RNN",
+        "Gemm", "LSTM", "MatMul", "MatMulNBits", "NhwcFusedConv", "RNN",
     }
 )  # fmt: skip
 # Operators that hand a constant on unchanged in size.

@@ -172,17 +172,18 @@ def test_a_file_that_runs_in_float_fails_the_proof(example, kind):
         technique.prove(str(made.onnx), str(made.onnx))
 
 
-def test_weights_that_are_only_stored_in_8_bits_fail_the_proof(tmp_path):
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_weights_that_are_only_stored_in_8_bits_fail_the_proof(tmp_path, operator):
     """QuantizeLinear on weights alone: a quarter of the size, every product in float."""
     nodes = [
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["w"], name="dequantize"),
-        helper.make_node("MatMul", ["x", "w"], ["y"], name="dense/MatMul"),
+        helper.make_node(operator, ["x", "w"], ["y"], name="dense/product"),
     ]
     constants = {
         "q": np.ones((4, 3), np.int8), "scale": np.array(0.1, np.float32), "zero": np.array(0, np.int8),
     }  # fmt: skip
     source = write(tmp_path / "m", nodes, constants)
-    with pytest.raises(ProofFailed, match="0% of the weights.*In float: MatMul 'dense/MatMul'"):
+    with pytest.raises(ProofFailed, match="0% of the weights.*In float: (MatMulNBits|Gemm) '"):
         int8_static.Int8Static().prove(str(source), str(source))
 
 

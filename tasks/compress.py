@@ -11,7 +11,7 @@ from tasks.store.artifact import Artifact
 from tasks.techniques.apply import CompressRequest
 
 
-@task(name="compress", cache_policy=NO_CACHE, persist_result=False)
+@task(name="compress", task_run_name="compress {candidate}", cache_policy=NO_CACHE, persist_result=False)
 def compress(executor: Executor, candidate: str, technique: Record, source: Artifact, dataset: Artifact) -> Artifact:
     """Apply one technique to an artifact of its level.
 

@@ -20,7 +20,7 @@ from tasks.runtimes.samples import Contender, MeasureRequest
 from tasks.store.artifact import Artifact
 
 
-@task(name="measure", cache_policy=NO_CACHE, persist_result=False)
+@task(name="measure", task_run_name="measure {place}", cache_policy=NO_CACHE, persist_result=False)
 def measure(
     executor: Executor,
     place: str,

@@ -15,7 +15,7 @@ from tasks.store.artifact import Artifact
 REFERENCE_BATCH = 256
 
 
-@task(name="predict", cache_policy=NO_CACHE, persist_result=False)
+@task(name="predict", task_run_name="predict {candidate} on {place}", cache_policy=NO_CACHE, persist_result=False)
 def predict(
     executor: Executor,
     candidate: str,

@@ -11,7 +11,7 @@ from tasks.runtimes.environment import cpu_class
 from tasks.store.artifact import Artifact
 
 
-@task(name="rehearse", cache_policy=NO_CACHE, persist_result=False)
+@task(name="rehearse", task_run_name="rehearse {candidate} on {place}", cache_policy=NO_CACHE, persist_result=False)
 def rehearse(
     executor: Executor,
     candidate: str,

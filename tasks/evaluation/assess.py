@@ -260,7 +260,10 @@ def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference:
         quality = _quality(evidence, setting, reference)
     except SlipwayError as error:
         evidence = replace(evidence, failure=evidence.failure or str(error))
-    verdicts = [*_evidence_verdict(evidence), *_signature_verdict(request), *judge(request.gates, evidence, setting)]
+    verdicts = _evidence_verdict(evidence) or [
+        *_signature_verdict(request),
+        *judge(request.gates, evidence, setting),
+    ]
     outcome = Judged(entry.name, verdicts).outcome
     row = Assessed(name=entry.name, outcome=outcome, reason=_reason(outcome, verdicts), verdicts=tuple(verdicts))
     return row.model_copy(update={**quality, **_times(entry.name, setting.samples)})

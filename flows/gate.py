@@ -9,7 +9,8 @@ from flows.config import Config
 from flows.desk import Desk
 from tasks.bundle.manifest import Manifest
 from tasks.data.dataset import Split, open_dataset
-from tasks.evaluation.assess import CHAMPION, Assessment, AssessRequest, Entry
+from tasks.evaluation.assess import CHAMPION
+from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
 from tasks.foundations.errors import DigestMismatch, InputError, StepFailed
 from tasks.journal.fold import fold
 from tasks.judge import judge

@@ -7,7 +7,7 @@ from typing import Any
 from flows.candidates import Contestant
 from flows.desk import Desk
 from flows.story import Story
-from tasks.evaluation.assess import Assessed, Assessment
+from tasks.evaluation.assessment import Assessed, Assessment
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.task import Classification, primary_metric
 from tasks.execution.steps import StageRun

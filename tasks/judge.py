@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.evaluation.assess import Assessment, AssessRequest
+from tasks.evaluation.assessment import Assessment, AssessRequest
 from tasks.execution.steps import Executor
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.data.dataset import Split
-from tasks.evaluation.assess import CONTROL, AssessRequest, Entry, assess
+from tasks.evaluation.assess import CONTROL, assess
+from tasks.evaluation.assessment import AssessRequest, Entry
 from tasks.evaluation.choice import Choose
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.task import Classification

@@ -11,9 +11,9 @@ from flows.config import load
 from flows.control import actor
 from flows.desk import Desk, desk_of, new_release
 from flows.gate import find_champion, gate, names_champion
+from flows.reference import make_reference
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
-from tasks.build import build
 from tasks.bundle.manifest import Manifest
 from tasks.foundations.errors import Conflict, Inconclusive, Refused, SlipwayError
 from tasks.pack import pack
@@ -21,13 +21,11 @@ from tasks.predict import REFERENCE_BATCH, predict
 from tasks.promote import promote
 from tasks.promotion.control import Move, Order
 from tasks.promotion.registration import announce, record_version
-from tasks.read import read
 from tasks.register import attach_report, open_registry, register
 from tasks.registry.jobs import AttachRequest, PublishRequest
 from tasks.report import Progress, report
 from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.artifact import Artifact
-from tasks.train import train
 
 
 @flow(name="release", flow_run_name="release {config}", persist_result=False)
@@ -60,14 +58,11 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 
 
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
-    config, folder, executor = desk.config, desk.plan.folder, desk.executor
+    config, executor = desk.config, desk.executor
     progress = Progress(config.name)
     opening = open_registry.submit(executor, desk.registry)
-    built = build(executor, config.model, folder, config.task)
-    dataset = read(executor, config.data, folder, config.task, built.signature, config.model.needs_training)
+    reference, dataset = make_reference(desk)
     story.notes += dataset.result.get("warnings", [])
-    assert config.training is not None  # noqa: S101 - checked with the config
-    reference = train(executor, config.model, folder, built, dataset, config.training, config.task)
     whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
     predictions = predict.submit(executor, "reference", "tensorflow", whole, reference, dataset, REFERENCE_BATCH)
     progress.reach(20)

@@ -25,8 +25,10 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
     failure: SlipwayError | None = None
     with desk_of(plan, release) as desk:
         desk.workers.warm()
+        from flows.reference import begin_reference
         from flows.release import release as flow
 
+        begin_reference(desk)
         if server is not None:
             server.wait()
         try:

@@ -20,5 +20,5 @@ def build(executor: Executor, source: Record, folder: Path, kind: Classification
     """
     output = kind.output if isinstance(kind, Classification) else None
     request = BuildRequest(source=source, folder=str(folder), seed=executor.seed, output=output)
-    answer: BuildResult = executor.perform("build", "tasks.models.build:build", request)
+    answer: BuildResult = executor.perform("build", "tasks.models.build:build", request, once=True)
     return answer

@@ -36,6 +36,7 @@ def read(
         settings={"source": source.model_dump(mode="json"), "task": kind.kind},
         rooms=("data",),
         always=True,
+        once=True,
     )
     return executor.produce(
         step,

@@ -48,6 +48,7 @@ def train(
         libraries=("tensorflow", "keras", "numpy"),
         user_sources=_loss_source(training, folder),
         cpu=cpu_class(),
+        once=True,
     )
     return executor.produce(
         step,

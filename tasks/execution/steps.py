@@ -7,6 +7,7 @@ kept for the report.
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Step:
         cpu: CPU class where it decides the outcome.
         kind: kind of worker.
         always: run it each time; the content that it yields is the key of what follows.
+        once: one release runs it once: whoever asks again, or meanwhile, gets the same outcome. For steps that are
+            begun before their turn.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Step:
     cpu: str = ""
     kind: Kind = "keras3"
     always: bool = False
+    once: bool = False
 
 
 class Executor:
@@ -101,6 +105,7 @@ class Executor:
         self.digests: set[str] = set()
         self._step_timeout_s = step_timeout_s
         self._lock = threading.Lock()
+        self._begun: dict[str, Future[Any]] = {}
 
     def produce(self, step: Step, request: Callable[[Path], Record]) -> Artifact:
         """The step's artifact: from the index if the same action ran before, else made now.
@@ -113,16 +118,16 @@ class Executor:
             StepFailed: the job failed, died or took too long; nothing is published or remembered.
         """
         action = _action(step, self.seed)
-        with self.stage(step.name, step.candidate) as stage:
-            artifact = None if step.always else lookup(self.store, action)
-            stage.reused = artifact is not None
-            if artifact is None:
-                artifact = self._make(step, action, request)
-            self.digests.add(artifact.digest)
+        if step.once:
+            artifact: Artifact = self._once(action.key(), lambda: self._produce(step, action, request))
             return artifact
+        return self._produce(step, action, request)
 
-    def perform(self, name: str, job: str, request: Record, *, kind: Kind = "keras3") -> Any:
-        """Run a job whose outcome is never reused and give its record back."""
+    def perform(self, name: str, job: str, request: Record, *, kind: Kind = "keras3", once: bool = False) -> Any:
+        """Run a job whose outcome is never reused by another release and give its record back; `once` as in `Step`."""
+        if once:
+            key = f"{job} {request.model_dump_json()}"
+            return self._once(key, lambda: self.perform(name, job, request, kind=kind))
         with self.stage(name):
             return self.workers.run(
                 job,
@@ -149,6 +154,27 @@ class Executor:
             with self._lock:
                 self.stages.append(run)
             self.observer.finish(name, candidate, reused=clock.reused, failed=failed)
+
+    def _once(self, key: str, work: Callable[[], Any]) -> Any:
+        with self._lock:
+            first = key not in self._begun
+            outcome = self._begun.setdefault(key, Future())
+        if first:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:
+                outcome.set_exception(error)
+                raise
+        return outcome.result()
+
+    def _produce(self, step: Step, action: Action, request: Callable[[Path], Record]) -> Artifact:
+        with self.stage(step.name, step.candidate) as stage:
+            artifact = None if step.always else lookup(self.store, action)
+            stage.reused = artifact is not None
+            if artifact is None:
+                artifact = self._make(step, action, request)
+            self.digests.add(artifact.digest)
+            return artifact
 
     def _make(self, step: Step, action: Action, request: Callable[[Path], Record]) -> Artifact:
         with self.store.scratch() as folder:

@@ -1,6 +1,6 @@
 """Worker processes: TensorFlow and user code never run in the orchestrating process.
 
-A pebble pool per kind of worker: a job that is killed, hangs or runs out of memory costs only itself (loky and the
+Each process is a pebble pool of one: a job that is killed, hangs or runs out of memory costs only itself (loky and the
 standard library lose the whole pool). Settings are made before any heavy import, which is why a kind exists:
 `legacy` workers see tf_keras as `tf.keras` for their whole life, `keras3` workers never do, and `plain` workers, for
 the registry, never import TensorFlow.
@@ -13,8 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ ENVIRONMENT: dict[Kind, dict[str, str]] = {
 }
 JOBS_BEFORE_REPLACEMENT = 50  # TensorFlow's graphs and arenas are never given back wholly
 POLL_S = 0.1
+START_S = 4.0  # what the start of a worker costs, nearly all of it importing TensorFlow
 
 
 class WorkerSettings(Record):
@@ -49,22 +51,31 @@ class WorkerSettings(Record):
 
 
 class Workers:
-    """Pools of worker processes, one a kind, made when first used. Use as a context manager."""
+    """Worker processes of every kind, started as they are needed. Use as a context manager.
+
+    A further process of a kind is started only when a job has waited for as long as the start of one takes: for many
+    short jobs one warm process is faster than two, of which each has its own imports to pay.
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self._pools: dict[Kind, Any] = {}
-        self._lock = threading.Lock()
+        self._all: dict[Kind, list[Any]] = {kind: [] for kind in ENVIRONMENT}  # pebble pools of one process each
+        self._idle: dict[Kind, list[Any]] = {kind: [] for kind in ENVIRONMENT}
+        self._changed = threading.Condition()
+        self._ended = False
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._ended = True
         self.close()
 
     def warm(self, kind: Kind = "keras3") -> None:
-        """Start the processes now, so that their imports overlap with other start-up work."""
-        self._pool(kind).schedule(_ready)
+        """Start a process now, so that its imports overlap with other start-up work."""
+        with self._process(kind) as process:
+            process.schedule(_ready)
 
     def run(
         self,
@@ -83,7 +94,7 @@ class Workers:
             request: its argument.
             kind: which kind of worker.
             seed: Python, numpy and Keras are seeded with it first.
-            timeout_s: limit of the job's own running time; waiting in the queue does not count.
+            timeout_s: limit of the job's own running time; waiting for a worker does not count.
             on_progress: called with what the job reports about its progress.
 
         Raises:
@@ -91,8 +102,8 @@ class Workers:
             TimedOut: the limit was exceeded; the worker was killed.
             WorkerKilled: the worker died without an answer.
         """
-        with open_channel(Path(self.settings.log).parent) as channel:
-            future = self._pool(kind).schedule(_perform, args=(job, request, seed, str(channel)), timeout=timeout_s)
+        with self._process(kind) as process, open_channel(Path(self.settings.log).parent) as channel:
+            future = process.schedule(_perform, args=(job, request, seed, str(channel)), timeout=timeout_s)
             try:
                 follow(channel, future, on_progress, POLL_S)
                 return future.result()
@@ -100,28 +111,55 @@ class Workers:
                 future.cancel()
                 raise _explained(error, job, timeout_s) from error
 
-    def close(self) -> None:
-        """End all workers at once, busy or idle."""
-        with self._lock:
-            pools, self._pools = list(self._pools.values()), {}
-        for pool in pools:
-            pool.stop()
-            pool.join()
+    def close(self, *kinds: Kind) -> None:
+        """End all workers of these kinds at once, busy or idle; of every kind if none is named."""
+        with self._changed:
+            processes = [process for kind in kinds or ENVIRONMENT for process in self._all[kind]]
+            for kind in kinds or ENVIRONMENT:
+                self._all[kind], self._idle[kind] = [], []
+            self._changed.notify_all()
+        for process in processes:
+            process.stop()
+        for process in processes:
+            process.join()
 
-    def _pool(self, kind: Kind) -> Any:
-        with self._lock:
-            if kind not in self._pools:
-                self._pools[kind] = _new_pool(kind, self.settings)
-            return self._pools[kind]
+    @contextmanager
+    def _process(self, kind: Kind) -> Iterator[Any]:
+        """A process that is nobody else's meanwhile."""
+        process = self._take(kind)
+        failed = True
+        try:
+            yield process
+            failed = False
+        finally:
+            with self._changed:
+                if process in self._all[kind]:
+                    # Taken last next time after a failure: it may have been killed, and its successor still imports.
+                    self._idle[kind].insert(0 if failed else len(self._idle[kind]), process)
+                self._changed.notify_all()
+
+    def _take(self, kind: Kind) -> Any:
+        most = 1 if kind == "plain" else self.settings.count
+        begin = time.monotonic()
+        with self._changed:
+            while not self._ended:
+                if self._idle[kind]:
+                    return self._idle[kind].pop()
+                patience = START_S - (time.monotonic() - begin) if self._all[kind] else 0.0
+                if patience <= 0 and len(self._all[kind]) < most:
+                    self._all[kind].append(_new_process(kind, self.settings))
+                    return self._all[kind][-1]
+                self._changed.wait(patience if patience > 0 else None)
+        raise StepFailed("A job came when the release was ending.")
 
 
-def _new_pool(kind: Kind, settings: WorkerSettings) -> Any:
+def _new_process(kind: Kind, settings: WorkerSettings) -> Any:
     from multiprocessing import get_context
 
     from pebble import ProcessPool
 
     return ProcessPool(
-        max_workers=1 if kind == "plain" else settings.count,
+        max_workers=1,
         max_tasks=JOBS_BEFORE_REPLACEMENT,
         context=get_context("spawn"),
         initializer=_initialize,

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tasks.execution.settings import Execution
@@ -75,6 +77,24 @@ def test_a_step_that_always_runs_gives_the_same_artifact_for_the_same_content(ex
 
     assert runs(tmp_path) == 2
     assert first.digest == second.digest
+
+
+def test_a_step_begun_before_its_turn_runs_once_and_its_outcome_is_shared(executor, tmp_path):
+    what = step(always=True, once=True)
+    with ThreadPoolExecutor() as threads:
+        early, in_turn = [threads.submit(produce, executor, tmp_path, what) for _ in range(2)]
+
+    assert early.result() == in_turn.result()
+    assert runs(tmp_path) == 1
+    assert len(executor.stages) == 1
+
+
+def test_a_step_that_failed_before_its_turn_fails_in_its_turn_for_the_same_reason(executor, tmp_path):
+    for _ in range(2):
+        with pytest.raises(StepFailed, match="half-way"):
+            produce(executor, tmp_path, step("fail", once=True))
+
+    assert runs(tmp_path) == 1
 
 
 def test_a_failure_is_told_and_never_remembered_and_leaves_nothing(executor, tmp_path):

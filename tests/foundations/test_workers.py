@@ -3,12 +3,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tasks.foundations import workers as foundations_workers
 from tasks.foundations.errors import InputError, StepFailed, TimedOut, WorkerKilled
 from tasks.foundations.workers import Workers, WorkerSettings
+from tests.foundations import worker_jobs
 from tests.foundations.worker_jobs import Number
 
 JOBS = "tests.foundations.worker_jobs"
@@ -70,6 +73,46 @@ def test_every_job_starts_from_the_same_seed(workers):
 def test_legacy_workers_see_tf_keras_and_keras3_workers_do_not(workers):
     assert workers.run(f"{JOBS}:environment", Number(), kind="legacy").value == 1
     assert workers.run(f"{JOBS}:environment", Number(), kind="keras3").value == 0
+
+
+@pytest.fixture
+def several(tmp_path, monkeypatch):
+    """Up to two processes, like those of jobs with TensorFlow but without its import."""
+    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.no_setup)
+    with Workers(WorkerSettings(count=2, threads=1, log=str(tmp_path / "worker.log"))) as pool:
+        yield pool
+
+
+def pids(pool, jobs):
+    with ThreadPoolExecutor(jobs) as threads:
+        asked = [threads.submit(pool.run, f"{JOBS}:pause", Number(value=0.2)) for _ in range(jobs)]
+        return {job.result().value for job in asked}
+
+
+def test_short_jobs_share_one_warm_process(several):
+    assert len(pids(several, 4)) == 1
+
+
+def test_a_second_process_starts_when_a_job_has_waited_as_long_as_a_start_takes(several, monkeypatch):
+    monkeypatch.setattr(foundations_workers, "START_S", 0.1)
+
+    assert len(pids(several, 6)) == 2
+
+
+def test_closing_one_kind_leaves_the_processes_of_another(workers):
+    plain = workers.run(f"{JOBS}:pid", Number(), kind="plain")
+
+    workers.close("keras3", "legacy")
+
+    assert workers.run(f"{JOBS}:pid", Number(), kind="plain") == plain
+
+
+def test_no_job_starts_when_the_release_has_ended(tmp_path):
+    with Workers(WorkerSettings(count=1, threads=1, log=str(tmp_path / "worker.log"))) as pool:
+        pass
+
+    with pytest.raises(StepFailed, match="ending"):
+        pool.run(f"{JOBS}:pid", Number(), kind="plain")
 
 
 def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path):

@@ -57,3 +57,12 @@ def environment(_: Number) -> Number:
     import tensorflow as tf
 
     return Number(value=float("tf_keras" in tf.keras.Model.__module__ or "tf_keras" in str(tf.keras.Model)))
+
+
+def pause(request: Number) -> Number:
+    time.sleep(request.value)
+    return Number(value=os.getpid())
+
+
+def no_setup(*_: object) -> None:
+    """Instead of the initializer that imports TensorFlow."""

@@ -61,6 +61,11 @@ def names_champion(config: Config) -> bool:
     return any(each.against == CHAMPION for each in config.gates)
 
 
+def prepare_judging(desk: Desk) -> None:
+    """Let the process that will judge and register import what it needs while models still train."""
+    desk.workers.warm("plain", "tasks.evaluation.assess", "scipy.stats", "scipy.sparse")
+
+
 def find_champion(desk: Desk) -> Champion:
     """Look the champion up in the journal and its bundle up in the store."""
     state = fold(desk.control.journal.events(desk.config.name))
@@ -97,7 +102,8 @@ def gate(
     split = open_dataset(desk.store.path(dataset.digest))["test"]
     signature = Signature.read(desk.store.path(reference.digest))
     rivals = {place: _rival(desk, place, champion, dataset) for place in desk.config.targets}
-    desk.workers.close()  # the barrier: nothing of this release runs beside a measurement
+    # The barrier: nothing of this release runs beside a measurement. The plain worker sleeps, its imports done.
+    desk.workers.close("keras3", "legacy")
     measured = {place: _measure(desk, place, contestants, rivals[place], split) for place in desk.config.targets}
     gated = {}
     for place in desk.config.targets:

@@ -10,7 +10,7 @@ from flows.candidates import prepare
 from flows.config import load
 from flows.control import actor
 from flows.desk import Desk, desk_of, new_release
-from flows.gate import find_champion, gate, names_champion
+from flows.gate import find_champion, gate, names_champion, prepare_judging
 from flows.reference import make_reference
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
@@ -60,6 +60,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     config, executor = desk.config, desk.executor
     progress = Progress(config.name)
+    prepare_judging(desk)
     opening = open_registry.submit(executor, desk.registry)
     reference, dataset = make_reference(desk)
     story.notes += dataset.result.get("warnings", [])

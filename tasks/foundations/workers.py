@@ -72,10 +72,10 @@ class Workers:
             self._ended = True
         self.close()
 
-    def warm(self, kind: Kind = "keras3") -> None:
-        """Start a process now, so that its imports overlap with other start-up work."""
+    def warm(self, kind: Kind = "keras3", *modules: str) -> None:
+        """Start a process now and let it import these modules, so that this overlaps with other work."""
         with self._process(kind) as process:
-            process.schedule(_ready)
+            process.schedule(_ready, args=modules)
 
     def run(
         self,
@@ -204,8 +204,9 @@ def _limit_memory(limit_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
-def _ready() -> None:
-    """A job that does nothing."""
+def _ready(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _perform(job: str, request: Record, seed: int, channel: str) -> Any:

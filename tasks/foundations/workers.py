@@ -6,6 +6,7 @@ standard library lose the whole pool). Settings are made before any heavy import
 the registry, never import TensorFlow.
 """
 
+import gc
 import importlib
 import os
 import random
@@ -28,6 +29,12 @@ ENVIRONMENT: dict[Kind, dict[str, str]] = {
     "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
     "legacy": {"TF_USE_LEGACY_KERAS": "1"},
     "plain": {},
+}
+# Almost every job needs them, and at the start they overlap with that of the parent.
+IMPORTS: dict[Kind, tuple[str, ...]] = {
+    "keras3": ("tensorflow", "keras"),
+    "legacy": ("tensorflow", "tf_keras"),
+    "plain": (),
 }
 JOBS_BEFORE_REPLACEMENT = 50  # TensorFlow's graphs and arenas are never given back wholly
 POLL_S = 0.1
@@ -178,8 +185,16 @@ def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
     os.environ |= {"MPLBACKEND": "Agg", "SCIPY_ARRAY_API": "0"}
     _divert_output(Path(settings.log))
     _limit_memory(settings.memory_limit_bytes)
-    if kind != "plain":
-        import tensorflow  # noqa: F401 - almost every job needs it, and now it overlaps with the parent's start-up
+    _import(IMPORTS[kind])
+
+
+def _import(modules: tuple[str, ...]) -> None:
+    """Import for good: what is imported is never collected, so looking through it again and again is in vain."""
+    gc.disable()  # a large library allocates a million objects that all live: collecting meanwhile costs 15 %
+    for module in modules:
+        importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
 
 
 def _end_with_parent(parent: int) -> None:
@@ -205,8 +220,7 @@ def _limit_memory(limit_bytes: int | None) -> None:
 
 
 def _ready(*modules: str) -> None:
-    for module in modules:
-        importlib.import_module(module)
+    _import(modules)
 
 
 def _perform(job: str, request: Record, seed: int, channel: str) -> Any:

@@ -13,6 +13,14 @@ from tasks.foundations.errors import SlipwayError
 
 EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
 130 Ctrl-C, 143 SIGTERM. Progress goes to stderr; with --json one JSON object goes to stdout."""
+AFTER_A_SIGNAL = (
+    "Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
+    "was under way is undone, or settled by `reconcile`."
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt it passes by everything that handles errors."""
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,13 +33,14 @@ def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
 
     @wraps(function)
     def run(as_json: bool, debug: bool, **arguments: Any) -> None:
-        signal.signal(signal.SIGTERM, _terminated)
+        signal.signal(signal.SIGTERM, _terminate)
         try:
             answer = function(**arguments)
         except SlipwayError as error:
             answer = _failed(str(error), error.exit_code, debug)
-        except KeyboardInterrupt:
-            answer = _failed("interrupted; nothing was promoted, finished steps are reused by the next run", 130, debug)
+        except (KeyboardInterrupt, Terminated) as end:
+            code = 143 if isinstance(end, Terminated) else 130
+            answer = _failed(f"{'terminated' if code == 143 else 'interrupted'}. {AFTER_A_SIGNAL}", code, debug)
         except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
             text = f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where."
             answer = _failed(text, 1, debug)
@@ -61,9 +70,8 @@ def _failed(sentence: str, exit_code: int, debug: bool) -> dict[str, Any]:
     return {"error": sentence, "exit_code": exit_code}
 
 
-def _terminated(*_: object) -> NoReturn:
-    click.echo("error: terminated; nothing was promoted, finished steps are reused by the next run", err=True)
-    sys.exit(143)
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
 
 
 config_argument = click.argument("config", type=click.Path(dir_okay=False))

@@ -17,7 +17,6 @@ import time  # noqa: E402
 
 def main(descriptor: int, parent: int) -> None:
     """Serve until a signal comes or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to end us
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     import prefect.server.api.server  # noqa: F401 - now, while nothing is collected
     import uvicorn

@@ -37,6 +37,7 @@ class Server:
                 [sys.executable, "-m", "flows.prefect_child", str(listening.fileno()), str(os.getpid())],
                 env={**os.environ, **ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches the whole group, and uvicorn would stop before the flow has
                 stdout=log,
                 stderr=log,
                 pass_fds=[listening.fileno()],

@@ -49,8 +49,12 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
         try:
             _run(desk, story, no_promote)
         except SlipwayError as error:
+            desk.workers.end()
             story.end(f"failed: {error}", error.exit_code)
             report(summarize(desk, story), desk.folder, desk.executor.digests)
+            raise
+        except BaseException:  # a signal, a mistake of ours: Prefect would wait for the steps that still run
+            desk.workers.end()
             raise
         _publish_report(desk, story)
         if story.exit_code:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from flows.home import Home
 from tasks.foundations.errors import Conflict
@@ -13,10 +14,10 @@ def running(home: Home, release: str, owner: str) -> Iterator[None]:
     """Mark a release as running for the block; waits for a `clean` in progress."""
     path = home.root / "running" / f"{release}.lock"
     with ExitStack() as stack:
+        stack.callback(_remove, path)
         with hold(home.locks / "store.lock", owner):
             stack.enter_context(hold(path, owner))
         yield
-    path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -33,5 +34,10 @@ def none_running(home: Home) -> Iterator[None]:
                     pass
             except Conflict as conflict:
                 raise Conflict(f"A release is running, so nothing is removed: {conflict}") from conflict
-            path.unlink(missing_ok=True)
+            _remove(path)
         yield
+
+
+def _remove(path: Path) -> None:
+    for file in (path, path.with_suffix(".holder")):
+        file.unlink(missing_ok=True)

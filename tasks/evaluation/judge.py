@@ -158,7 +158,9 @@ def _same_file(gate: Gate, partner: Evidence, name: str | None) -> Verdict:
     ratio = gate.bound in ("min_speedup", "max_ratio")
     estimate = Estimate.exact(1.0 if ratio else 0.0)
     status: Status = "pass" if gate.partner == "champion" else _status(gate, estimate)
-    return _verdict(gate, status, f"It is the same file as {partner.name}.", estimate, name)
+    same = f"It is the same file as {partner.name}."
+    reason = same if status == "pass" else f"{_sentence(gate, Finding(estimate), status)} {same}"
+    return _verdict(gate, status, reason, estimate, name)
 
 
 def _computed(gate: Gate, candidate: Evidence, partner: Evidence | None, setting: Setting, rows: Array) -> Finding:

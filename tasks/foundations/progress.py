@@ -7,6 +7,7 @@ the file's content, the waiting thread looks at it.
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,10 +41,22 @@ def open_channel(folder: Path) -> Iterator[Path]:
             Path(name).unlink()
 
 
-def follow(channel: Path, future: Any, on_progress: Callable[[str], None] | None, poll_s: float) -> None:
-    """Wait for a future and pass each new text on; exceptions of the future are left for `future.result()`."""
+def follow(
+    channel: Path,
+    future: Any,
+    on_progress: Callable[[str], None] | None,
+    is_gone: Callable[[], bool],
+    poll_s: float,
+) -> None:
+    """Wait for a future and pass each new text on; exceptions of the future are left for `future.result()`.
+
+    Raises:
+        CancelledError: its process is gone, and pebble tells the future of a stopped process nothing.
+    """
     last = ""
     while not future.done():
+        if is_gone():
+            raise CancelledError
         with suppress(NotYet):
             future.exception(timeout=poll_s)
         text = channel.read_text()

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +75,10 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End all workers at once and take no job any more: who waits for one fails."""
         with self._changed:
             self._ended = True
         self.close()
@@ -110,13 +114,13 @@ class Workers:
             WorkerKilled: the worker died without an answer.
         """
         with self._process(kind) as process, open_channel(Path(self.settings.log).parent) as channel:
-            future = process.schedule(_perform, args=(job, request, seed, str(channel)), timeout=timeout_s)
             try:
-                follow(channel, future, on_progress, POLL_S)
+                future = process.schedule(_perform, args=(job, request, seed, str(channel)), timeout=timeout_s)
+                follow(channel, future, on_progress, lambda: self._is_gone(kind, process), POLL_S)
                 return future.result()
             except BaseException as error:
-                future.cancel()
-                raise _explained(error, job, timeout_s) from error
+                ended = isinstance(error, Exception) and self._is_gone(kind, process)
+                raise _explained(CancelledError() if ended else error, job, timeout_s, self.settings.log) from error
 
     def close(self, *kinds: Kind) -> None:
         """End all workers of these kinds at once, busy or idle; of every kind if none is named."""
@@ -129,6 +133,9 @@ class Workers:
             process.stop()
         for process in processes:
             process.join()
+
+    def _is_gone(self, kind: Kind, process: Any) -> bool:
+        return process not in self._all[kind]
 
     @contextmanager
     def _process(self, kind: Kind) -> Iterator[Any]:
@@ -161,22 +168,31 @@ class Workers:
 
 
 def _new_process(kind: Kind, settings: WorkerSettings) -> Any:
-    from multiprocessing import get_context
+    from multiprocessing import get_context, resource_tracker
 
     from pebble import ProcessPool
 
-    return ProcessPool(
-        max_workers=1,
-        max_tasks=JOBS_BEFORE_REPLACEMENT,
-        context=get_context("spawn"),
-        initializer=_initialize,
-        initargs=(kind, settings, os.getpid()),
-    )
+    resource_tracker.ensure_running()  # its start would unblock SIGINT again
+    # Ctrl-C reaches the whole group; the parent decides. A thread and what it starts inherit what is blocked here, so
+    # that not even a process that has not come to `_initialize` yet prints a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = ProcessPool(
+            max_workers=1,
+            max_tasks=JOBS_BEFORE_REPLACEMENT,
+            context=get_context("spawn"),
+            initializer=_initialize,
+            initargs=(kind, settings, os.getpid()),
+        )
+        assert process.active  # noqa: S101 - asking starts its threads
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process
 
 
 def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
     """Runs in the new process before anything heavy is imported."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where user code unblocks it
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     os.environ.update(ENVIRONMENT[kind])
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
@@ -261,7 +277,7 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def _explained(error: BaseException, job: str, timeout_s: float | None) -> BaseException:
+def _explained(error: BaseException, job: str, timeout_s: float | None, log: str) -> BaseException:
     from pebble import ProcessExpired
 
     if isinstance(error, SlipwayError | KeyboardInterrupt | SystemExit):
@@ -279,6 +295,8 @@ def _explained(error: BaseException, job: str, timeout_s: float | None) -> BaseE
         return WorkerKilled(f"the worker process of {job} died ({_cause(error.exitcode)}) before it answered.")
     if isinstance(error, CancelledError):
         return StepFailed(f"{job} was cancelled because the release is ending.")
+    if isinstance(error, BrokenExecutor):
+        return WorkerKilled(f"the worker process of {job} did not start; {log} says why.")
     return error
 
 

@@ -89,7 +89,7 @@ def _apply(technique: Technique, step: Step) -> None:
     """Whatever a quantizer raises costs the candidate, not the release."""
     try:
         technique.apply(step)
-    except SlipwayError:
+    except (SlipwayError, MemoryError):  # the worker says better what ran out
         raise
     except Exception as error:
         raise StepFailed(

@@ -115,6 +115,19 @@ def test_no_job_starts_when_the_release_has_ended(tmp_path):
         pool.run(f"{JOBS}:pid", Number(), kind="plain")
 
 
+def test_whoever_waits_for_a_job_is_told_when_the_workers_end(several):
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(several.run, f"{JOBS}:hang", Number()) for _ in range(2)]
+        while len(several._all["keras3"]) < 1 or several._idle["keras3"]:
+            time.sleep(0.01)
+
+        several.end()
+
+        for job in waiting:
+            with pytest.raises(StepFailed, match="the release (is|was) ending"):
+                job.result(timeout=20)
+
+
 def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, threading, time\n"

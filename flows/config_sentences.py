@@ -84,7 +84,7 @@ def _expected(detail: "ErrorDetails") -> str | None:
 def _text(detail: "ErrorDetails", where: Where, schema: dict[str, Any]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        known = sorted(_node(detail["loc"][:-1], schema).get("properties", {}))
+        known = _keys(_node(detail["loc"][:-1], schema), schema)
         return f"unknown key.{nearest(str(where[-1]), known) if known else ''}"
     if kind == "missing":
         description = _node(detail["loc"], schema).get("description", "")
@@ -149,6 +149,11 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         beside = {key: value for key, value in node.items() if key != "$ref"}
         node = {**schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], **beside}
     return node
+
+
+def _keys(node: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    options = [_resolve(option, schema) for option in (node, *node.get("anyOf", []))]
+    return sorted({key for option in options for key in option.get("properties", {})})
 
 
 def _members(node: dict[str, Any], schema: dict[str, Any]) -> list[str]:

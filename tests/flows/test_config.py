@@ -45,6 +45,12 @@ BROKEN = {
         "training.optimizer.learning_rat: unknown key. Did you mean learning_rate? "
         "Known: beta_1, beta_2, clip_norm, kind, learning_rate.",
     ),
+    "unknown key of a section that may be left out": (
+        "epochs: 2",
+        "epochs: 2\n  epoch: 3",
+        8,
+        "training.epoch: unknown key. Did you mean epochs? Known: batch_size, early_stopping, epochs, loss, optimizer.",
+    ),
     "unknown key of a technique": (
         "kind: int8_static",
         "kind: int8_static, percntile: 99",

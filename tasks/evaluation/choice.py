@@ -108,7 +108,7 @@ def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
     equal = [each for each in able if _is_equal(each.figures[metric], sign * best, noisy)]
     winner = min(equal, key=lambda each: (each.figures.get("size_bytes", float("inf")), each.name))
     word = "largest" if objective.maximizes else "smallest"
-    reason = f"{winner.name} passes every gate and has the {word} {metric}, {winner.figures[metric]:.4g}."
+    reason = f"{winner.name} passes every gate and has the {word} {metric}, {_shown(winner.figures[metric])}."
     if len(equal) > 1:
         others = ", ".join(sorted(each.name for each in equal if each is not winner))
         within = "within 5 %" if noisy else "equal"
@@ -120,6 +120,10 @@ def release_exit_code(choices: Sequence[Choice]) -> int:
     """The worst target: refused (3) before inconclusive (4) before done (0); refused if there is no target."""
     codes = {choice.exit_code for choice in choices}
     return next((code for code in (REFUSED, UNDECIDED, PASSED) if code in codes), REFUSED)
+
+
+def _shown(figure: float) -> str:
+    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.4g}"
 
 
 def _is_equal(figure: float, best: float, noisy: bool) -> bool:

@@ -147,7 +147,9 @@ class Workers:
             failed = False
         finally:
             with self._changed:
-                if process in self._all[kind]:
+                if process in self._all[kind] and not process.active:
+                    self._all[kind].remove(process)  # it could not start; the next job tries again
+                elif process in self._all[kind]:
                     # Taken last next time after a failure: it may have been killed, and its successor still imports.
                     self._idle[kind].insert(0 if failed else len(self._idle[kind]), process)
                 self._changed.notify_all()

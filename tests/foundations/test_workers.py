@@ -99,6 +99,16 @@ def test_a_second_process_starts_when_a_job_has_waited_as_long_as_a_start_takes(
     assert len(pids(several, 6)) == 2
 
 
+def test_a_process_that_cannot_start_costs_its_own_job(several, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAILED_MARK", str(tmp_path / "mark"))
+    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.fail_once)
+
+    with pytest.raises(WorkerKilled, match="did not start"):
+        several.run(f"{JOBS}:pid", Number())
+
+    assert several.run(f"{JOBS}:pid", Number()).value > 0
+
+
 def test_closing_one_kind_leaves_the_processes_of_another(workers):
     plain = workers.run(f"{JOBS}:pid", Number(), kind="plain")
 

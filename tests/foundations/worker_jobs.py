@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.progress import report
@@ -66,3 +67,11 @@ def pause(request: Number) -> Number:
 
 def no_setup(*_: object) -> None:
     """Instead of the initializer that imports TensorFlow."""
+
+
+def fail_once(*_: object) -> None:
+    """Instead of the initializer: the first process cannot start."""
+    mark = Path(os.environ["FAILED_MARK"])
+    if not mark.exists():
+        mark.touch()
+        raise OSError("no memory for TensorFlow")

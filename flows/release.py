@@ -10,12 +10,14 @@ from flows.candidates import prepare
 from flows.config import load
 from flows.control import actor
 from flows.desk import Desk, desk_of, new_release
+from flows.ending import told
 from flows.gate import find_champion, gate, names_champion, prepare_judging
 from flows.reference import make_reference
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
 from tasks.bundle.manifest import Manifest
-from tasks.foundations.errors import Conflict, Inconclusive, Refused, SlipwayError
+from tasks.foundations.errors import Conflict, Inconclusive, Refused
+from tasks.foundations.files import full_disk_said
 from tasks.pack import pack
 from tasks.predict import REFERENCE_BATCH, predict
 from tasks.promote import promote
@@ -46,17 +48,10 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
     plan = load(config)
     with desk_of(plan, release_id or new_release()) as desk:
         story = Story(reason=reason)
-        try:
+        with told(desk, story):
             _run(desk, story, no_promote)
-        except SlipwayError as error:
-            desk.workers.end()
-            story.end(f"failed: {error}", error.exit_code)
-            report(summarize(desk, story), desk.folder, desk.executor.digests)
-            raise
-        except BaseException:  # a signal, a mistake of ours: Prefect would wait for the steps that still run
-            desk.workers.end()
-            raise
-        _publish_report(desk, story)
+        with full_disk_said(str(desk.folder)):
+            _publish_report(desk, story)
         if story.exit_code:
             raise (Inconclusive if story.exit_code == Inconclusive.exit_code else Refused)(story.decision)
 

@@ -16,6 +16,7 @@ def running(home: Home, release: str, owner: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(_remove, path)
         with hold(home.locks / "store.lock", owner):
+            _sweep(home, owner)
             stack.enter_context(hold(path, owner))
         yield
 
@@ -28,14 +29,21 @@ def none_running(home: Home) -> Iterator[None]:
         Conflict: one is running; the message names it.
     """
     with hold(home.locks / "store.lock", "clean", timeout_s=0):
-        for path in (home.root / "running").glob("*.lock"):
-            try:
-                with hold(path, "clean", timeout_s=0):
-                    pass
-            except Conflict as conflict:
-                raise Conflict(f"A release is running, so nothing is removed: {conflict}") from conflict
-            _remove(path)
+        if conflicts := _sweep(home, "clean"):
+            raise Conflict(f"A release is running, so nothing is removed: {conflicts[0]}")
         yield
+
+
+def _sweep(home: Home, owner: str) -> list[Conflict]:
+    """Remove the marks of killed releases; returns what is said of those that run."""
+    conflicts = []
+    for path in (home.root / "running").glob("*.lock"):
+        try:
+            with hold(path, owner, timeout_s=0):
+                _remove(path)
+        except Conflict as conflict:
+            conflicts.append(conflict)
+    return conflicts
 
 
 def _remove(path: Path) -> None:

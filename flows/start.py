@@ -35,6 +35,8 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
             flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
         except SlipwayError as error:
             failure = error
+        except Exception as error:  # noqa: BLE001 - raised again unless it is Prefect's
+            failure = _of_prefect(error)
     folder = place.releases(plan.config.name) / release
     if not (folder / FILE).is_file():
         raise failure or SlipwayError(f"The release left no {folder / FILE}. Run again with --debug.")
@@ -43,6 +45,26 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
 
 def _answer(summary: ReleaseSummary, failure: SlipwayError | None) -> dict[str, Any]:
     answer = {**summary.to_json(), "text": f"\n{terminal.as_text(summary)}"}
-    if failure is not None and summary.decision.startswith("failed"):
+    if failure is not None and (summary.decision.startswith("failed") or not summary.exit_code):
         answer["error"] = str(failure)
     return answer
+
+
+def _of_prefect(error: Exception) -> SlipwayError:
+    """What an error of Prefect's client means; its server fails, for example, on the same full disk as a step.
+
+    Raises:
+        Exception: it is not Prefect's.
+    """
+    if type(error).__module__.partition(".")[0] not in ("prefect", "httpx", "httpcore"):
+        raise error
+    earlier: BaseException | None = error
+    while earlier is not None:
+        if isinstance(earlier, SlipwayError):
+            return earlier
+        earlier = earlier.__cause__ or earlier.__context__
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return SlipwayError(
+        f"Prefect's server does not answer as it should: {first}. Is its disk full? Its log is logs/prefect-server.log "
+        "under SLIPWAY_HOME, unless PREFECT_API_URL names a server. What was done stands; run the same command again."
+    )

@@ -1,8 +1,13 @@
 """Files that are whole or not there: readers, and a machine that starts again after a power cut, never see a part."""
 
+import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tasks.foundations.errors import SlipwayError
 
 TEMPORARY = ".whole-"
 
@@ -30,3 +35,24 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def full_disk_said(place: str) -> Iterator[None]:
+    """Turn the error of a full disk, or of a full quota, into a sentence.
+
+    Args:
+        place: what is written to, for the sentence.
+
+    Raises:
+        SlipwayError: it is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise SlipwayError(
+                f"No space left while writing to {place} ({error.strerror}). Free some space (`python -m flows clean CONFIG`) "
+                "and run the same command again; finished steps are reused."
+            ) from error
+        raise

@@ -5,6 +5,7 @@ registry. Its settings are environment variables that it reads when imported, he
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ DEFAULTS = {  # MLflow alone would try for minutes to reach a server that is dow
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 ATTEMPTS = 6
+DATABASE = re.compile(r"\(\w+(?:\.\w+)*Error\) ([^\n]+)")  # how SQLAlchemy cites: (sqlite3.OperationalError) text
 FIRST_WAIT_S = 0.1
 
 T = TypeVar("T")
@@ -93,9 +95,19 @@ def persist(action: Callable[[], T]) -> T:
             return action()
         except MlflowException as error:
             if attempt == ATTEMPTS - 1 or not _is_race(error):
-                raise SlipwayError(f"MLflow refused: {error}") from error
+                raise SlipwayError(_sentence(error)) from error
             time.sleep(FIRST_WAIT_S * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _sentence(error: Exception) -> str:
+    """The database's own words, if it was the database: MLflow wraps them in statements and their parameters."""
+    found = DATABASE.search(str(error))
+    if found:
+        return (
+            f"MLflow's database refused: {found[1]}. Check that it is there, has room and may be written by this user."
+        )
+    return f"MLflow refused: {error}"
 
 
 def _is_race(error: Exception) -> bool:

@@ -8,7 +8,6 @@
 Any fsspec URL works; a local folder is published by rename, an object store by uploading the manifest last.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -18,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.foundations.errors import DigestMismatch, SlipwayError
-from tasks.foundations.files import sync, write_whole
+from tasks.foundations.errors import DigestMismatch
+from tasks.foundations.files import full_disk_said, sync, write_whole
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file, list_files
 
@@ -62,7 +61,7 @@ class Store:
         hashes = {name: digest_file(path) for name, path in files.items()}
         entries = {name: {"sha256": hashes[name], "size": sizes[name]} for name in files}
         digest = digest_entries(hashes)
-        with _full_disk_said(self.url):
+        with full_disk_said(self.url):
             if not self._exists(digest):
                 self._put(folder, files, digest)
                 self._write(f"{self._object(digest)}.json", json.dumps({"format": format, "files": entries}))
@@ -102,7 +101,7 @@ class Store:
 
     def write(self, name: str, content: str) -> None:
         """Write a small file of the store so that readers see the old or the new content, never a part."""
-        with _full_disk_said(self.url):
+        with full_disk_said(self.url):
             self._write(name, content)
 
     def sweep_scratch(self) -> None:
@@ -159,7 +158,7 @@ class Store:
         if target.exists() or content is None:
             return
         system = self._filesystem()
-        with self.scratch() as folder, _full_disk_said(str(self.cache)):
+        with self.scratch() as folder, full_disk_said(str(self.cache)):
             for name in json.loads(content)["files"]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(f"{self.url}/{self._object(digest)}/{name}", str(folder / name))
@@ -184,16 +183,3 @@ class Store:
     @staticmethod
     def _object(digest: str) -> str:
         return f"objects/{digest[:2]}/{digest}"
-
-
-@contextmanager
-def _full_disk_said(place: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise SlipwayError(
-                f"No space left while writing to {place} ({error.strerror}). Nothing was published. Free some space "
-                "(`python -m flows clean`) and run the same command again; finished steps are reused."
-            ) from error
-        raise

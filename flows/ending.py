@@ -1,0 +1,38 @@
+"""How a release ends badly: with one sentence, a report if it can still be written, and no step that is waited for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.desk import Desk
+from flows.story import Story
+from flows.summarize import summarize
+from tasks.foundations.errors import SlipwayError
+from tasks.foundations.files import full_disk_said
+from tasks.report import report
+
+
+@contextmanager
+def told(desk: Desk, story: Story) -> Iterator[None]:
+    """Tell of every error of the block and end what still runs, because Prefect would wait for it.
+
+    Raises:
+        SlipwayError: as raised in the block, or because the disk is full.
+    """
+    try:
+        with full_disk_said(str(desk.home.root)):
+            yield
+    except SlipwayError as error:
+        desk.workers.end()
+        story.end(f"failed: {error}", error.exit_code)
+        _report(desk, story)
+        raise
+    except BaseException:  # a signal, or a mistake of ours
+        desk.workers.end()
+        raise
+
+
+def _report(desk: Desk, story: Story) -> None:
+    try:
+        report(summarize(desk, story), desk.folder, desk.executor.digests)
+    except Exception as error:  # noqa: BLE001 - what went wrong first is what matters
+        desk.executor.observer.log(f"The report could not be written: {error}")

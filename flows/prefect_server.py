@@ -19,8 +19,16 @@ from tasks.foundations.errors import SlipwayError
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
-# The settings with which Prefect starts its own ephemeral server.
-ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+ENVIRONMENT = {
+    # With these Prefect starts its own ephemeral server.
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    # No release uses a block, and their registration costs 1.5 s. Nor is it noted as done, so that a server started on
+    # the same database for its UI registers them.
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}
 
 
 class Server:

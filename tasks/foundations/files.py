@@ -52,7 +52,7 @@ def full_disk_said(place: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise SlipwayError(
-                f"No space left while writing to {place} ({error.strerror}). Free some space (`python -m flows clean CONFIG`) "
-                "and run the same command again; finished steps are reused."
+                f"No space left while writing to {place} ({error.strerror}). Free some space (`python -m flows clean "
+                "CONFIG`) and run the same command again; finished steps are reused."
             ) from error
         raise

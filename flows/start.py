@@ -7,6 +7,7 @@ from flows.config import load
 from flows.desk import desk_of, new_release
 from flows.home import home, prepare_prefect
 from tasks.foundations.errors import SlipwayError
+from tasks.foundations.imports import importing
 from tasks.reports import terminal
 from tasks.reports.summary import FILE, ReleaseSummary
 
@@ -25,8 +26,9 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
     failure: SlipwayError | None = None
     with desk_of(plan, release) as desk:
         desk.workers.warm()
-        from flows.reference import begin_reference
-        from flows.release import release as flow
+        with importing():
+            from flows.reference import begin_reference
+            from flows.release import release as flow
 
         begin_reference(desk)
         if server is not None:

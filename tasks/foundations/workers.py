@@ -6,7 +6,6 @@ standard library lose the whole pool). Settings are made before any heavy import
 the registry, never import TensorFlow.
 """
 
-import gc
 import importlib
 import os
 import random
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.foundations.errors import SlipwayError, StepFailed, TimedOut, WorkerKilled
+from tasks.foundations.imports import importing
 from tasks.foundations.progress import follow, open_channel
 from tasks.foundations.record import Record
 
@@ -207,12 +207,9 @@ def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
 
 
 def _import(modules: tuple[str, ...]) -> None:
-    """Import for good: what is imported is never collected, so looking through it again and again is in vain."""
-    gc.disable()  # a large library allocates a million objects that all live: collecting meanwhile costs 15 %
-    for module in modules:
-        importlib.import_module(module)
-    gc.freeze()
-    gc.enable()
+    with importing():
+        for module in modules:
+            importlib.import_module(module)
 
 
 def _end_with_parent(parent: int) -> None:

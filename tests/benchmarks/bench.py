@@ -1,5 +1,6 @@
 """What the sections share: folders, and runs that several of them look at. A run happens when it is first needed."""
 
+import itertools
 import json
 import statistics
 from dataclasses import dataclass, field
@@ -29,9 +30,11 @@ class Release:
     home: Path
 
     @property
-    def waited(self) -> bool:
-        """Whether its measuring queued behind that of another release, so that its wall time says little."""
-        return "waiting for" in self.ran.err
+    def wall_s(self) -> float:
+        """Wall time less what its measuring queued behind other releases of the machine, as its progress told."""
+        told = [(_seconds(line), line) for line in self.ran.err.splitlines() if line.startswith("[")]
+        pairs = itertools.pairwise(told)
+        return self.ran.wall_s - sum(after - at for (at, line), (after, _) in pairs if ": waiting for " in line)
 
 
 @dataclass
@@ -77,6 +80,12 @@ class Bench:
     def command(self, *words: str, home: Path | None = None) -> Ran:
         """One `python -m flows WORDS`."""
         return run(["flows", *words], {"SLIPWAY_HOME": str(home)} if home else None)
+
+
+def _seconds(line: str) -> float:
+    """`[1 min 04 s] ...` or `[   7.5 s] ...`."""
+    minutes, _, seconds = line[1:].partition(" s]")[0].rpartition(" min ")
+    return 60 * float(minutes or 0) + float(seconds)
 
 
 def median_wall(runs: list[Ran]) -> float:

@@ -30,8 +30,8 @@ def evaluate(
         Metric name -> value. A metric that these rows do not define (ROC AUC of one class) is left out.
 
     Raises:
-        StepFailed: outputs that cannot be judged, or a user's metric that fails.
-        InputError: labels that do not fit the model.
+        StepFailed: outputs that cannot be judged.
+        InputError: labels that do not fit the model, or a user's metric that fails.
     """
     predictions = checked(task, outputs, labels)
     classes = predictions.scores.shape[1] if isinstance(predictions, Classes) else None
@@ -49,16 +49,16 @@ def call_metric(name: str, function: UserMetric, labels: Array, outputs: Array) 
     """Call a user's metric; whatever it raises becomes one sentence.
 
     Raises:
-        StepFailed: it raised, or did not return a finite number.
+        InputError: it raised, or did not return a finite number.
     """
     try:
         value = float(function(labels, outputs))
     except Exception as error:
-        raise StepFailed(
+        raise InputError(
             f"{name} raised {type(error).__name__}: {error}. It is called as f(labels, outputs) -> float."
         ) from error
     if not np.isfinite(value):
-        raise StepFailed(f"{name} returned {value}; a metric must be a finite number.")
+        raise InputError(f"{name} returned {value}; a metric must be a finite number.")
     return value
 
 

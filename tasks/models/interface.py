@@ -5,6 +5,7 @@ names and caches built on them would change from run to run, so made-up names be
 the user gave, and the keys of dicts, are kept.
 """
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Interface:
         """
         import keras
 
-        outputs = keras.tree.flatten(model(self.arrange(named), training=False))
+        outputs = keras.tree.flatten(model(self.arrange(named), **_inference(model)))
         return dict(zip(self.signature.outputs, outputs, strict=True))
 
 
@@ -89,7 +90,14 @@ def _structures(model: Any) -> tuple[Any, Any]:
     inputs = keras.tree.map_shape_structure(
         lambda shape: keras.KerasTensor((None, *shape[1:]), dtype=model.input_dtype), next(iter(shapes.values()))
     )
-    return inputs, model.compute_output_spec(inputs, training=False)
+    return inputs, model.compute_output_spec(inputs, **_inference(model))
+
+
+def _inference(model: Any) -> dict[str, bool]:
+    """How the model is told that it does not train; a user's own `call(self, inputs)` cannot be told and need not."""
+    parameters = inspect.signature(model.call).parameters.values()
+    told = any(each.name == "training" or each.kind is each.VAR_KEYWORD for each in parameters)
+    return {"training": False} if told else {}
 
 
 def _names(side: str, structure: Any, given: list[str]) -> list[str]:

@@ -135,7 +135,7 @@ def test_the_users_function_gets_labels_then_outputs_as_they_are():
     ],
 )
 def test_a_users_function_that_fails_is_one_sentence(function, sentence):
-    with pytest.raises(StepFailed, match=sentence):
+    with pytest.raises(InputError, match=sentence):
         evaluate(LOGITS, np.eye(3), np.arange(3), {"m.py:f": function})
 
 

@@ -127,3 +127,22 @@ def test_a_model_called_by_name_gives_what_it_gives_when_called_by_position():
     for name, spec in interface.signature.outputs.items():
         np.testing.assert_allclose(named[name], direct[name])
         assert spec.shape == (None, direct[name].shape[1])
+
+
+def test_a_model_of_the_users_own_class_needs_no_training_argument():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.out = keras.layers.Dropout(0.5), keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.out(self.drop(x))
+
+    model = Net()
+    rows = np.ones((2, 4), "float32")
+    wanted = np.asarray(model(rows))
+
+    found = describe(model)
+
+    assert found.signature.outputs["output"].shape == (None, 3)
+    assert np.array_equal(np.asarray(found.call(model, {"input": rows})["output"]), wanted)

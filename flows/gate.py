@@ -63,7 +63,7 @@ def names_champion(config: Config) -> bool:
 
 def prepare_judging(desk: Desk) -> None:
     """Let the process that will judge and register import what it needs while models still train."""
-    desk.workers.warm("plain", "tasks.evaluation.assess", "scipy.stats", "scipy.sparse")
+    desk.workers.warm("plain", "tasks.evaluation.assess", "scipy.special", "scipy.sparse")
 
 
 def find_champion(desk: Desk) -> Champion:

@@ -80,11 +80,11 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     Returns:
         (low, high); (0, 1) where n is 0.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # the quantile of scipy.stats.beta, which takes 0.7 s longer to import
 
     alpha = 1 - confidence
-    low = 0.0 if successes == 0 else float(beta.ppf(alpha, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(beta.ppf(1 - alpha, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha))
     return low, high
 
 

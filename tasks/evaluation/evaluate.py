@@ -8,6 +8,7 @@ import numpy as np
 from tasks.evaluation.metrics import metrics_of
 from tasks.evaluation.predictions import Classes, check_outputs, checked
 from tasks.evaluation.task import Classification, Regression
+from tasks.foundations.entrypoints import RAISED
 from tasks.foundations.errors import InputError, StepFailed
 
 Array = np.ndarray[Any, Any]
@@ -53,7 +54,7 @@ def call_metric(name: str, function: UserMetric, labels: Array, outputs: Array) 
     """
     try:
         value = float(function(labels, outputs))
-    except Exception as error:
+    except RAISED as error:
         raise InputError(
             f"{name} raised {type(error).__name__}: {error}. It is called as f(labels, outputs) -> float."
         ) from error

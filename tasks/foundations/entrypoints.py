@@ -15,6 +15,9 @@ from typing import Any
 
 from tasks.foundations.errors import InputError
 
+# A user's `sys.exit(3)` must not end a release as if a gate had refused it.
+RAISED = (Exception, SystemExit, KeyboardInterrupt)
+
 
 def split(entrypoint: str) -> tuple[str, str]:
     """`digits.py:build` -> (`digits.py`, `build`).
@@ -91,7 +94,7 @@ def call(entrypoint: str, folder: Path, *args: Any) -> Any:
         return function(*args)
     except InputError:
         raise
-    except Exception as error:
+    except RAISED as error:
         raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{_place(error, folder)}.") from error
 
 
@@ -157,7 +160,7 @@ def _import(name: str, path: Path, entrypoint: str) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except RAISED as error:
         del sys.modules[name]
         raise InputError(
             f"{entrypoint}: importing {path.name} raised {type(error).__name__}: {error}{_place(error, path.parent)}."

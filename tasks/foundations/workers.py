@@ -248,7 +248,7 @@ def _perform(job: str, request: Record, seed: int, channel: str) -> Any:
         return getattr(importlib.import_module(module), function)(request)
     except (SlipwayError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - a library raises anything; the traceback goes to the log
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - anything; the traceback goes to the log
         import traceback
 
         traceback.print_exc()
@@ -268,7 +268,7 @@ def _reset(seed: int) -> None:
         tf.keras.utils.set_random_seed(seed)
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines)[:600] or "no message"
     if type(error).__name__ == "ResourceExhaustedError":
@@ -279,23 +279,24 @@ def _sentence(error: Exception) -> str:
 def _explained(error: BaseException, job: str, timeout_s: float | None, log: str) -> BaseException:
     from pebble import ProcessExpired
 
+    name = job.rpartition(":")[2].replace("_", " ")
     if isinstance(error, SlipwayError | KeyboardInterrupt | SystemExit):
         return error
     if isinstance(error, TimeoutError):
         return TimedOut(
-            f"{job} ran longer than its limit of {timeout_s:g} s and was stopped. "
+            f"{name} ran longer than its limit of {timeout_s:g} s and was stopped. "
             "Raise execution.step_timeout_s in the config if the step really needs more."
         )
     if isinstance(error, MemoryError):
         return StepFailed(
-            f"{job} ran out of memory. Free memory, make batches smaller, or raise execution.memory_limit_gb."
+            f"{name} ran out of memory. Free memory, make batches smaller, or raise execution.memory_limit_gb."
         )
     if isinstance(error, ProcessExpired):
-        return WorkerKilled(f"the worker process of {job} died ({_cause(error.exitcode)}) before it answered.")
+        return WorkerKilled(f"the worker process of {name} died ({_cause(error.exitcode)}) before it answered.")
     if isinstance(error, CancelledError):
-        return StepFailed(f"{job} was cancelled because the release is ending.")
+        return StepFailed(f"{name} was cancelled because the release is ending.")
     if isinstance(error, BrokenExecutor):
-        return WorkerKilled(f"the worker process of {job} did not start; {log} says why.")
+        return WorkerKilled(f"the worker process of {name} did not start; {log} says why.")
     return error
 
 

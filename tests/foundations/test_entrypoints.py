@@ -21,6 +21,18 @@ def test_a_function_is_found_without_running_its_file(tmp_path):
     entrypoints.check("bomb.py:build", tmp_path)
 
 
+@pytest.mark.parametrize("statement", ["raise SystemExit(3)", "raise KeyboardInterrupt", "raise ValueError('no')"])
+def test_user_code_cannot_end_the_release_in_its_own_way(statement, tmp_path):
+    name = f"ending_{abs(hash(statement))}"
+    (tmp_path / f"{name}.py").write_text(f"def build():\n    {statement}\n")
+    (tmp_path / f"{name}_at_once.py").write_text(f"build = None\n{statement}\n")
+
+    with pytest.raises(InputError, match="raised .*line 2"):
+        entrypoints.call(f"{name}.py:build", tmp_path)
+    with pytest.raises(InputError, match="raised .*line 2"):
+        entrypoints.call(f"{name}_at_once.py:build", tmp_path)
+
+
 @pytest.mark.parametrize("text", ["digits", "digits:build", "digits.py", "digits.py:", "digits.py:a b"])
 def test_what_is_no_entrypoint_is_said(text, tmp_path):
     with pytest.raises(InputError, match="file.py:function"):

@@ -16,6 +16,7 @@ from flows.control import RegistryAliases, open_control, registry_place
 from flows.home import Home, home
 from flows.running import running
 from tasks.execution.steps import Executor
+from tasks.foundations import progress
 from tasks.foundations.workers import Workers
 from tasks.promotion.control import Control
 from tasks.registry.jobs import AliasRequest
@@ -95,6 +96,7 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
     place, config = home(), plan.config
     store = Store(str(place.store), place.store)
     store.sweep_scratch()
+    progress.sweep(place.logs)
     settings = config.execution.worker_settings(len(config.chains()), str(place.logs / f"{release}.log"))
     owner = f"release {release} of {config.name}"
     with running(place, release, owner), Display(f"release {config.name}") as display, Workers(settings) as workers:

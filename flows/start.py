@@ -58,6 +58,11 @@ def _of_prefect(error: Exception) -> SlipwayError:
     Raises:
         Exception: it is not Prefect's.
     """
+    if "Failed to reach API" in str(error):
+        return SlipwayError(
+            f"{str(error).rstrip('.')}. Start that server, or unset PREFECT_API_URL: then a release starts one of its "
+            "own. Nothing was changed."
+        )
     if type(error).__module__.partition(".")[0] not in ("prefect", "httpx", "httpcore"):
         raise error
     earlier: BaseException | None = error

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+PREFIX = ".progress-"
 _channel: Path | None = None
 
 
@@ -32,13 +33,21 @@ def use(channel: Path) -> None:
 def open_channel(folder: Path) -> Iterator[Path]:
     """A new channel, removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".progress-", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-", dir=folder)
     os.close(handle)
     try:
         yield Path(name)
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove channels of processes that were killed."""
+    for channel in folder.glob(f"{PREFIX}*"):
+        pid = channel.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            channel.unlink(missing_ok=True)
 
 
 def follow(

@@ -29,6 +29,7 @@ DEFAULTS = {  # MLflow alone would try for minutes to reach a server that is dow
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 ATTEMPTS = 6
+SILENT = re.compile(r"API request to (\w+://[^/]+)\S* failed with exception")
 DATABASE = re.compile(r"\(\w+(?:\.\w+)*Error\) ([^\n]+)")  # how SQLAlchemy cites: (sqlite3.OperationalError) text
 FIRST_WAIT_S = 0.1
 
@@ -107,6 +108,8 @@ def _sentence(error: Exception) -> str:
         return (
             f"MLflow's database refused: {found[1]}. Check that it is there, has room and may be written by this user."
         )
+    if found := SILENT.search(str(error)):
+        return f"MLflow at {found[1]} does not answer. Check MLFLOW_TRACKING_URI and that its server runs."
     return f"MLflow refused: {error}"
 
 

@@ -51,7 +51,7 @@ class Store:
     def publish(
         self, folder: Path, format: str, made_by: dict[str, Any], result: dict[str, Any] | None = None
     ) -> Artifact:
-        """Publish a scratch folder whole; publishing the same content twice is a no-op.
+        """Publish a scratch folder whole; publishing the same content twice is a no-op, or mends what was damaged.
 
         Raises:
             SlipwayError: the disk is full or not writable; nothing half-written is left behind.
@@ -62,7 +62,7 @@ class Store:
         entries = {name: {"sha256": hashes[name], "size": sizes[name]} for name in files}
         digest = digest_entries(hashes)
         with full_disk_said(self.url):
-            if not self._exists(digest):
+            if not self._is_whole(digest):
                 self._put(folder, files, digest)
                 self._write(f"{self._object(digest)}.json", json.dumps({"format": format, "files": entries}))
         self._verified.add(digest)
@@ -128,8 +128,16 @@ class Store:
                 action.unlink()
         return freed
 
-    def _exists(self, digest: str) -> bool:
-        return self.read(f"{self._object(digest)}.json") is not None
+    def _is_whole(self, digest: str) -> bool:
+        if self.read(f"{self._object(digest)}.json") is None:
+            return False
+        if self.local is None or digest in self._verified:
+            return True
+        try:
+            self._verify(digest, self.local / self._object(digest))
+        except DigestMismatch:
+            return False
+        return True
 
     def _put(self, folder: Path, files: dict[str, Path], digest: str) -> None:
         if self.local is None:
@@ -141,7 +149,7 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in files.values():
             sync(path)
-        if target.exists():  # left by a process that died between the rename and the manifest
+        if target.exists():  # damaged, or left by a process that died between the rename and the manifest
             shutil.rmtree(target)
         folder.rename(target)
         sync(target.parent)

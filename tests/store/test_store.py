@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_a_changed_byte_is_refused(tmp_path):
 
     with pytest.raises(DigestMismatch, match="expected"):
         Store(str(tmp_path), tmp_path).path(artifact.digest)
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_publishing_again_mends_what_was_damaged(damage, tmp_path):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="right")
+    if damage == "changed":
+        (Path(artifact.uri) / "a").write_text("wrong")
+    else:
+        shutil.rmtree(artifact.uri)
+    store = Store(str(tmp_path), tmp_path)
+
+    publish(store, a="right")
+
+    assert (store.path(artifact.digest) / "a").read_text() == "right"
+    assert Store(str(tmp_path), tmp_path).path(artifact.digest).is_dir()
 
 
 def test_an_artifact_without_manifest_does_not_exist(tmp_path):

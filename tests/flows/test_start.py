@@ -1,0 +1,34 @@
+"""What a person is told when it is Prefect that fails, and not the release."""
+
+import pytest
+from prefect.exceptions import PrefectHTTPStatusError
+
+from flows.start import _of_prefect
+from tasks.foundations.errors import SlipwayError, StepFailed
+
+
+def test_what_a_step_said_comes_before_what_prefect_says_of_it():
+    error = PrefectHTTPStatusError("500", request=None, response=None)
+    error.__context__ = StepFailed("the disk is full")
+
+    assert str(_of_prefect(error)) == "the disk is full"
+
+
+def test_a_server_that_answers_with_errors_is_named_with_the_next_move():
+    error = PrefectHTTPStatusError("500 for url x\nmore", request=None, response=None)
+
+    found = _of_prefect(error)
+
+    assert isinstance(found, SlipwayError)
+    assert "Prefect's server does not answer as it should: 500 for url x. " in str(found)
+
+
+def test_a_server_that_is_not_there_is_named_with_the_next_move():
+    found = _of_prefect(RuntimeError("Failed to reach API at http://127.0.0.1:9/api/"))
+
+    assert "http://127.0.0.1:9/api/. Start that server, or unset PREFECT_API_URL" in str(found)
+
+
+def test_a_mistake_of_ours_is_not_blamed_on_prefect():
+    with pytest.raises(ZeroDivisionError):
+        _of_prefect(ZeroDivisionError("ours"))

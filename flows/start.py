@@ -27,10 +27,12 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
     with desk_of(plan, release) as desk:
         desk.workers.warm()
         with importing():
+            from flows.gate import prepare_judging
             from flows.reference import begin_reference
             from flows.release import release as flow
 
         begin_reference(desk)
+        prepare_judging(desk)
         if server is not None:
             server.wait()
         try:

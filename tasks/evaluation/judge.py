@@ -25,6 +25,7 @@ from tasks.evaluation.evaluate import slice_rows
 from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.latency import (
+    LOOKS,
     RESOLUTION,
     Estimate,
     Samples,
@@ -79,11 +80,18 @@ def undecided(gates: Sequence[Gate], samples: Samples, target: str, digests: Map
     asked = [gate for gate in gates if gate.concerns(target) and gate.family in MEASURED]
     digests = digests or {}
 
+    def same_file(gate: Gate, name: str) -> bool:
+        return gate.partner is not None and digests.get(name, name) == digests.get(gate.partner, gate.partner)
+
+    if len({digests.get(name, name) for name in contenders}) == 1 and all(
+        same_file(gate, contenders[0]) for gate in asked
+    ):
+        return samples.rounds < LOOKS[0]  # nothing to choose and nothing to judge: a noisy control changes no verdict
+
     def open_question(gate: Gate, name: str) -> bool:
         partner = gate.partner
-        if partner and digests.get(name, name) == digests.get(partner, partner):
-            return False
-        if not samples.has(gate.metric, name) or (partner and not samples.has(gate.metric, partner)):
+        measured = all(samples.has(gate.metric, each) for each in (name, partner) if each)
+        if same_file(gate, name) or not measured:
             return False
         finding = _measured(gate, samples, name, partner)
         return straddles(finding.estimate, gate.allowed)

@@ -140,13 +140,13 @@ class Bench:
                     process.kill()
 
     def _hatch(self) -> None:
-        """Start the processes of the next rounds, a round a core side by side, because importing the library dominates.
+        """Start the processes of the next rounds side by side, because importing the library dominates.
 
         All of them have come to rest before the first one is measured: whoever waits is asleep on a pipe.
         """
         names, effort = list(self.samples), self.request.effort
         goal = effort.rounds if self.rounds < effort.rounds else effort.most_rounds
-        count = min(self._environment.cores, max(1, goal - self.rounds))
+        count = max(1, min(effort.rounds, goal - self.rounds))
         self._progress(f"round {self.rounds + 1}: starting {len(names)} processes")
         message = {
             "target": self.request.target.model_dump(mode="json"),

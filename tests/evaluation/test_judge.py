@@ -332,3 +332,11 @@ def test_the_same_file_and_other_targets_ask_for_no_rounds():
     samples = _samples(int8=1.01)
     assert not undecided(NOT_SLOWER, samples, "cpu", {"int8": "d", "float32": "d"})
     assert not undecided([Gate(metric="p50_ms", min_speedup=1.0, targets=("gpu",))], samples, "cpu")
+
+
+def test_a_noisy_control_adds_rounds_only_where_something_is_judged_or_chosen_by_them():
+    alone = _samples(control=1.2)
+    assert not undecided(NOT_SLOWER, alone, "cpu")
+    assert undecided(NOT_SLOWER, _samples(rounds=4, control=1.2), "cpu")
+    assert undecided([*NOT_SLOWER, Gate(metric="p99_ms", max=2.0)], alone, "cpu")
+    assert undecided([], _samples(control=1.2, int8=1.3), "cpu")

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.foundations.errors import InputError
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -58,8 +60,20 @@ class Home:
 
 
 def home() -> Home:
-    """The installation: `SLIPWAY_HOME`, else `.slipway/` in the checkout that holds `flows/`."""
-    return Home(Path(os.environ.get("SLIPWAY_HOME") or CHECKOUT / ".slipway").expanduser().resolve())
+    """The installation: `SLIPWAY_HOME`, else `.slipway/` in the checkout that holds `flows/`; made if it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    root = Path(os.environ.get("SLIPWAY_HOME") or CHECKOUT / ".slipway").expanduser().resolve()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{root} cannot be the home of an installation: {error.strerror}. Let SLIPWAY_HOME name a folder that may "
+            "be written."
+        ) from error
+    return Home(root)
 
 
 def prepare_prefect(place: Home) -> None:

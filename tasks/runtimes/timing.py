@@ -5,6 +5,7 @@ processes therefore lies. So: rounds of fresh processes, one a contender, one ac
 Statistics over the rounds are `evaluation`'s; here are only samples.
 """
 
+import errno
 import math
 import time
 from collections.abc import Callable
@@ -194,7 +195,7 @@ class Bench:
             if reply is not None:
                 figures = {key: value for key, value in opened[name].items() if key != "call_ms"}
                 self._records[name].append(RoundOf(file=file, **figures, **reply))
-                self.samples[name].append(np.load(path, allow_pickle=False))
+                self.samples[name].append(_load(path))
 
     def _ask(self, name: str, command: str, *arguments: Any) -> dict[str, Any] | None:
         """A contender's reply. None if it fails, which costs only itself."""
@@ -244,6 +245,15 @@ def measure(
         while more and bench.samples and bench.rounds < request.effort.most_rounds and more(bench.samples):
             bench.round()
         return bench.finish()
+
+
+def _load(path: Path) -> Array:
+    """What a process has written; numpy does not notice in that process that its last bytes found no room."""
+    try:
+        samples: Array = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
+    return samples
 
 
 def _blocks(request: MeasureRequest, call_ms: dict[str, float]) -> int:

@@ -27,7 +27,6 @@ BAD = {
         {"model": "raising_build"},
         "bad.py:raising_build raised RuntimeError: the weights file is not mounted (bad.py, line 9).",
     ),
-    "the loader raises": ({"data": "raising_load"}, "bad.py:raising_load raised KeyError: 'train' (bad.py, line 13)."),
     "not a number": ({"data": "nan"}, "data: train input 'input', row 7: the value is nan."),
     "one class": ({"data": "one_class"}, "data: every label of train is 0."),
     "an empty split": ({"data": "empty_test"}, "data: the split 'test' is empty."),

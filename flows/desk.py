@@ -99,7 +99,12 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
     progress.sweep(place.logs)
     settings = config.execution.worker_settings(len(config.chains()), str(place.logs / f"{release}.log"))
     owner = f"release {release} of {config.name}"
-    with running(place, release, owner), Display(f"release {config.name}") as display, Workers(settings) as workers:
+    with (
+        running(place, release, owner),
+        store.scratch() as temporary,
+        Display(f"release {config.name}") as display,
+        Workers(settings.model_copy(update={"temporary": str(temporary)})) as workers,
+    ):
         registry = registry_place(place, config.name)
 
         def change_aliases(model: str, aliases: dict[str, int | None]) -> None:

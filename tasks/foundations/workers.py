@@ -49,12 +49,15 @@ class WorkerSettings(Record):
         threads: threads of each for numerical work, cores // count.
         memory_limit_bytes: address space of each worker; allocations beyond it fail with a readable error.
         log: file that takes what libraries and user code print.
+        temporary: folder for temporary files, removed by whoever made it: a killed worker cleans nothing up. Default:
+            the system's.
     """
 
     count: int
     threads: int
     memory_limit_bytes: int | None = None
     log: str
+    temporary: str | None = None
 
 
 class Workers:
@@ -201,6 +204,8 @@ def _initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
         os.environ[name] = str(settings.threads)
     os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
     os.environ |= {"MPLBACKEND": "Agg", "SCIPY_ARRAY_API": "0"}
+    if settings.temporary is not None:
+        os.environ["TMPDIR"] = settings.temporary
     _divert_output(Path(settings.log))
     _limit_memory(settings.memory_limit_bytes)
     _import(IMPORTS[kind])

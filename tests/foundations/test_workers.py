@@ -117,6 +117,17 @@ def test_closing_one_kind_leaves_the_processes_of_another(workers):
     assert workers.run(f"{JOBS}:pid", Number(), kind="plain") == plain
 
 
+def test_temporary_files_of_jobs_lie_where_the_release_removes_them(tmp_path):
+    (tmp_path / "temporary").mkdir()
+    settings = WorkerSettings(
+        count=1, threads=1, log=str(tmp_path / "worker.log"), temporary=str(tmp_path / "temporary")
+    )
+    with Workers(settings) as pool:
+        pool.run(f"{JOBS}:leave_temporary", Number(), kind="plain")
+
+    assert [path.name.startswith("left-") for path in (tmp_path / "temporary").iterdir()] == [True]
+
+
 def test_no_job_starts_when_the_release_has_ended(tmp_path):
     with Workers(WorkerSettings(count=1, threads=1, log=str(tmp_path / "worker.log"))) as pool:
         pass

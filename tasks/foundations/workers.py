@@ -122,8 +122,7 @@ class Workers:
                 follow(channel, future, on_progress, lambda: self._is_gone(kind, process), POLL_S)
                 return future.result()
             except BaseException as error:
-                ended = isinstance(error, Exception) and self._is_gone(kind, process)
-                raise _explained(CancelledError() if ended else error, job, timeout_s, self.settings.log) from error
+                raise _explained(self._meaning(error, kind, process), job, timeout_s, self.settings.log) from error
 
     def close(self, *kinds: Kind) -> None:
         """End all workers of these kinds at once, busy or idle; of every kind if none is named."""
@@ -136,6 +135,14 @@ class Workers:
             process.stop()
         for process in processes:
             process.join()
+
+    def _meaning(self, error: BaseException, kind: Kind, process: Any) -> BaseException:
+        """What pebble means by an error: it says the same of a process that was stopped and one that cannot start."""
+        if isinstance(error, Exception) and self._is_gone(kind, process):
+            return CancelledError()
+        if isinstance(error, RuntimeError) and not process.active:
+            return BrokenExecutor()
+        return error
 
     def _is_gone(self, kind: Kind, process: Any) -> bool:
         return process not in self._all[kind]
@@ -301,7 +308,9 @@ def _explained(error: BaseException, job: str, timeout_s: float | None, log: str
     if isinstance(error, CancelledError):
         return StepFailed(f"{name} was cancelled because the release is ending.")
     if isinstance(error, BrokenExecutor):
-        return WorkerKilled(f"the worker process of {name} did not start; {log} says why.")
+        return WorkerKilled(
+            f"the worker process of {name} did not start; {log} says why. A low execution.memory_limit_gb can be it."
+        )
     return error
 
 

@@ -109,6 +109,20 @@ def test_a_process_that_cannot_start_costs_its_own_job(several, tmp_path, monkey
     assert several.run(f"{JOBS}:pid", Number()).value > 0
 
 
+def test_a_process_that_could_not_start_ahead_of_its_job_is_told_to_the_job(several, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAILED_MARK", str(tmp_path / "mark"))
+    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.fail_once)
+    several.warm()
+    (process,) = several._all["keras3"]
+    while process.active:
+        time.sleep(0.01)
+
+    with pytest.raises(WorkerKilled, match="did not start; .*worker.log says why"):
+        several.run(f"{JOBS}:pid", Number())
+
+    assert several.run(f"{JOBS}:pid", Number()).value > 0
+
+
 def test_closing_one_kind_leaves_the_processes_of_another(workers):
     plain = workers.run(f"{JOBS}:pid", Number(), kind="plain")
 

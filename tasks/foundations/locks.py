@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from tasks.foundations.errors import Conflict
 from tasks.foundations.files import write_whole
+
+SIGNED_WITHIN_S = 1.0
 
 
 def machine_lock(name: str) -> Path:
@@ -49,16 +52,24 @@ def hold(
         _sign(path, owner)
         yield
     finally:
+        with suppress(OSError):  # before the lock is free, so that it cannot be the next holder's
+            _note(path).unlink()
         lock.release()
 
 
 def holder(path: Path) -> str:
-    """Who holds the lock, in words: owner, process and since when."""
-    try:
-        note = json.loads(_note(path).read_text())
-    except (OSError, ValueError):
-        return "another process"
-    return f"{note['owner']} (process {note['pid']}, since {note['since']})"
+    """Who holds the lock, in words: owner, process and since when.
+
+    A lock that was just taken is not signed yet, or still bears the note of a holder that was killed.
+    """
+    deadline = time.monotonic() + SIGNED_WITHIN_S
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError):
+            note = json.loads(_note(path).read_text())
+            if Path(f"/proc/{note['pid']}").exists():
+                return f"{note['owner']} (process {note['pid']}, since {note['since']})"
+        time.sleep(0.01)
+    return "another process"
 
 
 def _sign(path: Path, owner: str) -> None:

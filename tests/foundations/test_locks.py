@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tasks.foundations.errors import Conflict
-from tasks.foundations.locks import hold
+from tasks.foundations.locks import hold, holder
 
 HOLDER = (
     "import sys, time; from pathlib import Path; from tasks.foundations.locks import hold\n"
@@ -41,3 +41,21 @@ def test_a_killed_holder_frees_the_lock(held):
 
     with hold(path, "me", timeout_s=5):
         pass
+
+
+def test_a_released_lock_bears_no_name(tmp_path):
+    with hold(tmp_path / "a.lock", "me"):
+        assert [path.name for path in tmp_path.glob("*.holder")] == ["a.holder"]
+
+    assert not list(tmp_path.glob("*.holder"))
+
+
+def test_the_note_of_a_killed_holder_is_not_believed(held, monkeypatch):
+    monkeypatch.setattr("tasks.foundations.locks.SIGNED_WITHIN_S", 0.05)
+    path, process = held
+    assert "release 7 of digits" in holder(path)
+
+    process.kill()
+    process.wait()
+
+    assert holder(path) == "another process"

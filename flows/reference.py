@@ -6,6 +6,8 @@ from typing import Any
 
 from flows.desk import Desk
 from tasks.build import build
+from tasks.data.dataset import open_dataset
+from tasks.evaluation.slices import check_slices
 from tasks.read import read
 from tasks.store.artifact import Artifact
 from tasks.train import train
@@ -35,6 +37,7 @@ def _make(desk: Desk, call: Callable[..., Any]) -> tuple[Artifact, Artifact]:
     config, folder, executor = desk.config, desk.plan.folder, desk.executor
     built = call(build, executor, config.model, folder, config.task)
     dataset = call(read, executor, config.data, folder, config.task, built.signature, config.model.needs_training)
+    check_slices(config.gates, open_dataset(desk.store.path(dataset.digest))["test"].slice_columns())
     assert config.training is not None  # noqa: S101 - checked with the config
     model = call(train, executor, config.model, folder, built, dataset, config.training, config.task)
     return model, dataset

@@ -19,6 +19,7 @@ from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import FAMILIES, is_function, metric_functions
 from tasks.evaluation.judge import judge
 from tasks.evaluation.latency import Samples, speedup, value
+from tasks.evaluation.slices import slice_rows
 from tasks.evaluation.task import Classification, primary_metric
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations import entrypoints
@@ -52,11 +53,11 @@ def assess(request: AssessRequest) -> Assessment:
         float32=_evidence(entries["float32"], request, samples),
         champion=_evidence(request.champion, request, samples) if request.champion else None,
         samples=samples,
-        slices=request.split.slice_columns(),
+        slices=slice_rows(request.split.slice_columns()),
         functions=functions,
         seed=request.seed,
     )
-    quality = _reference_quality(request, reference, labels, functions)
+    quality = _reference_quality(setting)
     rows = [_assessed(entry, request, setting, quality) for entry in request.candidates]
     judged = [Judged(row.name, row.verdicts, _figures(row, entries[row.name])) for row in rows]
     choice = choose(request.objective, judged)
@@ -133,14 +134,12 @@ def _evidence(entry: Entry, request: AssessRequest, samples: Samples | None) -> 
     )
 
 
-def _reference_quality(
-    request: AssessRequest, outputs: Array, labels: Array, functions: Mapping[str, UserMetric]
-) -> Quality:
-    columns = request.split.slice_columns()
+def _reference_quality(setting: Setting) -> Quality:
+    task, outputs, labels = setting.task, np.asarray(setting.reference.outputs), setting.labels
     return Quality(
-        metrics=evaluate(request.task, outputs, labels, functions),
-        slices=evaluate_slices(request.task, outputs, labels, columns),
-        classes=evaluate_classes(request.task, outputs, labels) if isinstance(request.task, Classification) else {},
+        metrics=evaluate(task, outputs, labels, setting.functions),
+        slices=evaluate_slices(task, outputs, labels, setting.slices),
+        classes=evaluate_classes(task, outputs, labels) if isinstance(task, Classification) else {},
     )
 
 

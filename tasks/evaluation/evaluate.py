@@ -13,7 +13,6 @@ from tasks.foundations.errors import InputError, StepFailed
 
 Array = np.ndarray[Any, Any]
 UserMetric = Callable[[Array, Array], float]
-MAX_SLICES = 1_000
 
 
 def evaluate(
@@ -63,24 +62,6 @@ def call_metric(name: str, function: UserMetric, labels: Array, outputs: Array) 
     return value
 
 
-def slice_rows(slices: Mapping[str, Array]) -> dict[str, Array]:
-    """`column=value` -> row numbers, for every value of every slice column, sorted.
-
-    Raises:
-        InputError: a column has more than 1,000 values, so it is no grouping.
-    """
-    found: dict[str, Array] = {}
-    for column, values in slices.items():
-        names, group = np.unique(np.asarray(values), return_inverse=True)
-        if names.size > MAX_SLICES:
-            raise InputError(f"Slice column {column!r} has {names.size} values; a grouping has at most {MAX_SLICES}.")
-        order = np.argsort(group, kind="stable")
-        starts = np.searchsorted(group[order], np.arange(names.size + 1))
-        for number, name in enumerate(names.tolist()):
-            found[f"{column}={name}"] = order[starts[number] : starts[number + 1]]
-    return found
-
-
 def evaluate_slices(
     task: Classification | Regression,
     outputs: Array,
@@ -88,11 +69,11 @@ def evaluate_slices(
     slices: Mapping[str, Array],
     functions: Mapping[str, UserMetric] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """`column=value` -> {metric: value, `n`: rows}, for every slice; arguments as `evaluate`, slices (n,) each."""
+    """Slice -> {metric: value, `n`: rows}, for every slice (name -> row numbers); other arguments as `evaluate`."""
     outputs, labels = np.asarray(outputs), np.asarray(labels)
     return {
         name: evaluate(task, outputs[rows], labels[rows], functions) | {"n": float(rows.size)}
-        for name, rows in slice_rows(slices).items()
+        for name, rows in slices.items()
     }
 
 

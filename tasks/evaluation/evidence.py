@@ -45,7 +45,7 @@ class Setting:
         float32: the empty chain on this target.
         champion: the version in production on this target; None where there is none yet.
         samples: what was measured on this target; None if nothing was.
-        slices: slice column -> (rows,) group of each row.
+        slices: `column=value` -> numbers of its test rows.
         functions: the user's metrics by entrypoint, f(labels, outputs) -> float.
         seed: of the bootstrap.
     """

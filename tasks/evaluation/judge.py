@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.evaluation.evaluate import slice_rows
 from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.latency import (
@@ -36,6 +35,7 @@ from tasks.evaluation.latency import (
     value,
 )
 from tasks.evaluation.quality import Array, Finding, agreement, quality
+from tasks.evaluation.slices import named
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.foundations.errors import InputError, StepFailed
 
@@ -108,23 +108,12 @@ def _verdicts(gate: Gate, candidate: Evidence, setting: Setting) -> list[Verdict
             return [_verdict(gate, "fail", f"{side.name} could not be judged: {side.failure}")]
     if gate.slices is None:
         return [_closed(gate, candidate, partner, setting, None)]
-    return [_closed(gate, candidate, partner, setting, name) for name in _slice_names(gate, setting)]
+    return [_closed(gate, candidate, partner, setting, name) for name in named(gate, setting.slices)]
 
 
 def _partner(gate: Gate, setting: Setting) -> Evidence | None:
     partners = {"reference": setting.reference, "float32": setting.float32, "champion": setting.champion}
     return partners[gate.partner] if gate.partner else None
-
-
-def _slice_names(gate: Gate, setting: Setting) -> list[str]:
-    """Every slice that the gate names; one that the data lacks stays in the list, to fail."""
-    found = list(slice_rows(setting.slices))
-    if gate.slices == "all":
-        return found or ["all"]
-    names: list[str] = []
-    for wanted in gate.slices or ():
-        names += [name for name in found if name == wanted or name.rpartition("=")[0] == wanted] or [wanted]
-    return list(dict.fromkeys(names))
 
 
 def _closed(gate: Gate, candidate: Evidence, partner: Evidence | None, setting: Setting, name: str | None) -> Verdict:
@@ -156,10 +145,9 @@ def _judged(gate: Gate, candidate: Evidence, partner: Evidence | None, setting: 
 def _rows(setting: Setting, name: str | None) -> Array:
     if name is None:
         return np.arange(np.asarray(setting.labels).shape[0])
-    found = slice_rows(setting.slices)
-    if name not in found:
-        raise StepFailed(f"The test data has no slice {name!r}. Slices: {', '.join(found) or 'none'}.")
-    return found[name]
+    if name not in setting.slices:
+        raise StepFailed(f"The test data has no slice {name!r}. Slices: {', '.join(setting.slices) or 'none'}.")
+    return setting.slices[name]
 
 
 def _same_file(gate: Gate, partner: Evidence, name: str | None) -> Verdict:

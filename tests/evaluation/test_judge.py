@@ -8,6 +8,7 @@ from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.judge import judge, passes, undecided
 from tasks.evaluation.latency import Samples
+from tasks.evaluation.slices import slice_rows
 from tasks.evaluation.task import Classification, Regression
 
 TASK = Classification(kind="classification", output="logits")
@@ -37,7 +38,7 @@ def _samples(rounds=5, control=1.0, **ratios):
 def _setting(**fields):
     reference = _evidence("reference", range(0, 20))
     base = Setting(TASK, "cpu", LABELS, reference, _evidence("float32", range(0, 20)), samples=_samples(int8=1.3))
-    return replace(base, slices={"site": SITES}, **fields)
+    return replace(base, slices=slice_rows({"site": SITES}), **fields)
 
 
 def _one(gate, candidate, setting=None):

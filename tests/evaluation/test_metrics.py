@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from tasks.evaluation.evaluate import agreement, evaluate, evaluate_classes, evaluate_slices, slice_rows
+from tasks.evaluation.evaluate import agreement, evaluate, evaluate_classes, evaluate_slices
 from tasks.evaluation.metrics import metrics_of
+from tasks.evaluation.slices import slice_rows
 from tasks.evaluation.task import Classification, Regression
 from tasks.foundations.errors import InputError, StepFailed
 
@@ -187,22 +188,10 @@ def test_regression_labels_must_be_finite_and_of_the_outputs_size():
 def test_every_slice_has_its_own_figures():
     labels = np.array([0, 1, 2, 0])
     slices = {"site": np.array(["b", "a", "a", "b"]), "hour": np.array([1, 1, 1, 2])}
-    found = evaluate_slices(LOGITS, np.eye(3)[[0, 0, 2, 1]], labels, slices)
+    found = evaluate_slices(LOGITS, np.eye(3)[[0, 0, 2, 1]], labels, slice_rows(slices))
     assert list(found) == ["site=a", "site=b", "hour=1", "hour=2"]
     assert found["site=a"]["accuracy"] == 0.5 and found["site=a"]["n"] == 2
     assert found["hour=2"]["accuracy"] == 0
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40))
-def test_the_slices_of_a_column_share_out_the_rows(values):
-    found = slice_rows({"x": np.array(values)})
-    assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(len(values)))
-    assert all(f"x={values[row]}" == name for name, rows in found.items() for row in rows)
-
-
-def test_a_column_of_identifiers_is_no_slice():
-    with pytest.raises(InputError, match="'id' has 1001 values"):
-        slice_rows({"id": np.arange(1001)})
 
 
 def test_the_recall_of_every_class_that_occurs():

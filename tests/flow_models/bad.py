@@ -32,3 +32,9 @@ def other_shape() -> dict:
     for split in splits.values():
         split["inputs"] = split["inputs"][:, :12]
     return splits
+
+
+def without_slices() -> dict:
+    splits = tiny.load()
+    del splits["test"]["slices"]
+    return splits

@@ -5,7 +5,7 @@ import os
 from pydantic import Field
 
 from tasks.foundations.record import Record
-from tasks.foundations.workers import WorkerSettings
+from tasks.foundations.worker_process import WorkerSettings
 
 
 class Execution(Record):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.foundations.record import Record
-from tasks.foundations.workers import Kind, Workers
+from tasks.foundations.worker_process import Kind
+from tasks.foundations.workers import Workers
 from tasks.store.action import Action, lookup, remember, source_digest, versions
 from tasks.store.artifact import Artifact
 from tasks.store.store import Store

@@ -5,7 +5,8 @@ import pytest
 from tasks.execution.settings import Execution
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.errors import StepFailed
-from tasks.foundations.workers import Workers, WorkerSettings
+from tasks.foundations.worker_process import WorkerSettings
+from tasks.foundations.workers import Workers
 from tasks.store.store import Store
 from tests.execution.step_jobs import Order
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.foundations import worker_process
 from tasks.foundations import workers as foundations_workers
 from tasks.foundations.errors import InputError, StepFailed, TimedOut, WorkerKilled
-from tasks.foundations.workers import Workers, WorkerSettings
+from tasks.foundations.worker_process import WorkerSettings
+from tasks.foundations.workers import Workers
 from tests.foundations import worker_jobs
 from tests.foundations.worker_jobs import Number
 
@@ -78,7 +80,7 @@ def test_legacy_workers_see_tf_keras_and_keras3_workers_do_not(workers):
 @pytest.fixture
 def several(tmp_path, monkeypatch):
     """Up to two processes, like those of jobs with TensorFlow but without its import."""
-    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.no_setup)
+    monkeypatch.setattr(worker_process, "initialize", worker_jobs.no_setup)
     with Workers(WorkerSettings(count=2, threads=1, log=str(tmp_path / "worker.log"))) as pool:
         yield pool
 
@@ -101,7 +103,7 @@ def test_a_second_process_starts_when_a_job_has_waited_as_long_as_a_start_takes(
 
 def test_a_process_that_cannot_start_costs_its_own_job(several, tmp_path, monkeypatch):
     monkeypatch.setenv("FAILED_MARK", str(tmp_path / "mark"))
-    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.fail_once)
+    monkeypatch.setattr(worker_process, "initialize", worker_jobs.fail_once)
 
     with pytest.raises(WorkerKilled, match="did not start"):
         several.run(f"{JOBS}:pid", Number())
@@ -111,7 +113,7 @@ def test_a_process_that_cannot_start_costs_its_own_job(several, tmp_path, monkey
 
 def test_a_process_that_could_not_start_ahead_of_its_job_is_told_to_the_job(several, tmp_path, monkeypatch):
     monkeypatch.setenv("FAILED_MARK", str(tmp_path / "mark"))
-    monkeypatch.setattr(foundations_workers, "_initialize", worker_jobs.fail_once)
+    monkeypatch.setattr(worker_process, "initialize", worker_jobs.fail_once)
     several.warm()
     (process,) = several._all["keras3"]
     while process.active:
@@ -166,7 +168,8 @@ def test_whoever_waits_for_a_job_is_told_when_the_workers_end(several):
 def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, threading, time\n"
-        "from tasks.foundations.workers import Workers, WorkerSettings\n"
+        "from tasks.foundations.worker_process import WorkerSettings\n"
+        "from tasks.foundations.workers import Workers\n"
         f"from {JOBS} import Number\n"
         "if __name__ == '__main__':\n"
         "    pool = Workers(WorkerSettings(count=1, threads=1, log=sys.argv[1] + '/w.log'))\n"

@@ -42,6 +42,7 @@ class Desk:
         executor: runs steps.
         control: where production is controlled from.
         registry: where MLflow is.
+        killed: releases that were found killed when this one began.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Desk:
     executor: Executor
     control: Control
     registry: Place
+    killed: list[str]
 
     @property
     def config(self) -> Config:
@@ -100,7 +102,7 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
     settings = config.execution.worker_settings(len(config.chains()), str(place.logs / f"{release}.log"))
     owner = f"release {release} of {config.name}"
     with (
-        running(place, release, owner),
+        running(place, release, owner) as killed,
         store.scratch() as temporary,
         Display(f"release {config.name}") as display,
         Workers(settings.model_copy(update={"temporary": str(temporary)})) as workers,
@@ -124,4 +126,5 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
             ),
             control=open_control(place, store, lambda: RegistryAliases(change_aliases)),
             registry=registry,
+            killed=killed,
         )

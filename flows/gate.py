@@ -67,8 +67,12 @@ def prepare_judging(desk: Desk) -> None:
 
 
 def find_champion(desk: Desk) -> Champion:
-    """Look the champion up in the journal and its bundle up in the store."""
-    state = fold(desk.control.journal.events(desk.config.name))
+    """Look the champion up in the journal and its bundle up in the store.
+
+    Raises:
+        DigestMismatch: the journal was changed by something other than Slipway.
+    """
+    state = fold(desk.control.journal.verify(desk.config.name))
     if state.champion is None:
         return Champion(None, state.last_serial)
     try:

@@ -12,6 +12,7 @@ from flows.control import actor
 from flows.desk import Desk, desk_of, new_release
 from flows.ending import told
 from flows.gate import find_champion, gate, names_champion, prepare_judging
+from flows.killed import tell_prefect
 from flows.reference import make_reference
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
@@ -47,6 +48,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
     """
     plan = load(config)
     with desk_of(plan, release_id or new_release()) as desk:
+        tell_prefect(desk.killed)
         story = Story(reason=reason)
         with told(desk, story):
             _run(desk, story, no_promote)
@@ -59,6 +61,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     config, executor = desk.config, desk.executor
     progress = Progress(config.name)
+    story.champion = find_champion(desk)  # nothing is begun on a journal that was tampered with
     prepare_judging(desk)
     opening = open_registry.submit(executor, desk.registry)
     reference, dataset = make_reference(desk)
@@ -71,7 +74,7 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     progress.reach(40)
     _gate(desk, story, reference, predictions.result(), dataset)
     progress.reach(80)
-    if story.exit_code or story.is_already_in_production(desk.config):
+    if story.exit_code or story.is_already_in_production(desk.config, find_champion(desk)):
         _register(desk, story, None)
         return
     _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))

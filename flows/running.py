@@ -10,15 +10,17 @@ from tasks.foundations.locks import hold
 
 
 @contextmanager
-def running(home: Home, release: str, owner: str) -> Iterator[None]:
-    """Mark a release as running for the block; waits for a `clean` in progress."""
+def running(home: Home, release: str, owner: str) -> Iterator[list[str]]:
+    """Mark a release as running for the block; waits for a `clean` in progress. Gives the releases that were killed."""
     path = home.root / "running" / f"{release}.lock"
     with ExitStack() as stack:
         stack.callback(_remove, path)
         with hold(home.locks / "store.lock", owner):
-            _sweep(home, owner)
+            killed, _ = _look(home, owner)
+            for mark in killed:
+                _remove(mark)
             stack.enter_context(hold(path, owner))
-        yield
+        yield [mark.stem for mark in killed]
 
 
 @contextmanager
@@ -29,21 +31,22 @@ def none_running(home: Home) -> Iterator[None]:
         Conflict: one is running; the message names it.
     """
     with hold(home.locks / "store.lock", "clean", timeout_s=0):
-        if conflicts := _sweep(home, "clean"):
+        _, conflicts = _look(home, "clean")
+        if conflicts:
             raise Conflict(f"A release is running, so nothing is removed: {conflicts[0]}")
         yield
 
 
-def _sweep(home: Home, owner: str) -> list[Conflict]:
-    """Remove the marks of killed releases; returns what is said of those that run."""
-    conflicts = []
+def _look(home: Home, owner: str) -> tuple[list[Path], list[Conflict]]:
+    """The marks of killed releases, and what is said of those that run."""
+    killed, conflicts = [], []
     for path in (home.root / "running").glob("*.lock"):
         try:
             with hold(path, owner, timeout_s=0):
-                _remove(path)
+                killed.append(path)
         except Conflict as conflict:
             conflicts.append(conflict)
-    return conflicts
+    return killed, conflicts
 
 
 def _remove(path: Path) -> None:

@@ -71,15 +71,20 @@ class Story:
         else:
             self.end("passed", 0)
 
-    def is_already_in_production(self, config: Config) -> bool:
-        """Whether every winner is the champion's own file, served in the same places; then there is no new version."""
-        manifest = self.champion.manifest
+    def is_already_in_production(self, config: Config, champion: Champion) -> bool:
+        """Whether every winner is the champion's own file, served in the same places; then there is no new version.
+
+        Args:
+            config: of the release.
+            champion: as it is now; since the gates were judged another release may have promoted these very files.
+        """
+        manifest = champion.manifest
         if manifest is None or manifest.winner_digests != self._winner_digests():
             return False
         if list(manifest.serving) != serving_entries(config):
             return False
-        self.version = self.champion.version
-        self.end(f"already in production: every winner is that of version {self.champion.version}", 0)
+        self.version = champion.version
+        self.end(f"already in production: every winner is that of version {champion.version}", 0)
         return True
 
     def moved(self, move: Move) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,6 +192,16 @@ class Installation:
         folder = self.home / "serving" / kind / "tiny" / str(version)
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def flow_runs(self) -> list[str]:
+        """States of all flow runs on the Prefect server."""
+        request = urllib.request.Request(
+            f"{self.environment['PREFECT_API_URL']}/flow_runs/filter",
+            data=b"{}",
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return [run["state_type"] for run in json.load(reply)]
 
     def leftovers(self) -> list[str]:
         """What a command that has ended must not leave: scratch, temporary files, half a version."""

@@ -34,6 +34,10 @@ BAD = {
         {"data": "other_shape"},
         "data: a row of train input 'input' has shape (12,), the model takes (16,).",
     ),
+    "a slice that nobody has": (
+        {"data": "without_slices", "gates": [{"metric": "accuracy", "max_drop": 0.1, "slices": "all"}]},
+        "gates[0] (accuracy max_drop 0.1 against reference): the test data has no slices.",
+    ),
 }
 
 
@@ -74,7 +78,8 @@ def bad(installation, broken):
 
     def run(name: str) -> tuple[str, Answer]:
         sections = {
-            section: {**TINY[section], "entrypoint": f"bad.py:{word}"} for section, word in BAD[name][0].items()
+            section: {**TINY[section], "entrypoint": f"bad.py:{what}"} if isinstance(what, str) else what
+            for section, what in BAD[name][0].items()
         }
         config = installation.config(name=f"bad_{list(BAD).index(name)}", execution={"workers": 1}, **sections)
         return name, installation.run("release", config)
@@ -199,6 +204,12 @@ def pair(installation, killed):
 
 def test_a_killed_release_goes_on_where_it_was(pair):
     assert all(pair[0].reused[stage] for stage in ("train", "convert float32", "int8_static int8", "predict cpu int8"))
+
+
+def test_prefect_is_told_of_a_killed_release(pair, installation):
+    states = installation.flow_runs()
+
+    assert "CRASHED" in states and "RUNNING" not in states
 
 
 def test_measuring_queues_and_says_so(pair):

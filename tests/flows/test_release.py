@@ -131,7 +131,15 @@ def refused(installation, promoted):
 
 
 @pytest.fixture(scope="module")
-def cleaned(installation, refused):
+def undecided(installation, refused):
+    """A gate so close below the best candidate's accuracy that 600 rows cannot tell."""
+    best = max(row["accuracy"] for row in refused[0].json["candidates"])
+    gates = [*TINY["gates"], {"metric": "accuracy", "min": best - 0.001}]
+    return installation.release(gates=gates), installation.status()
+
+
+@pytest.fixture(scope="module")
+def cleaned(installation, undecided):
     """Cleaned down to one release, with a rollback after it."""
     config = installation.config(keep={"versions": 2, "releases": 1})
     dry = installation.run("clean", config, "--dry-run")
@@ -258,11 +266,21 @@ def test_a_refused_release_leaves_the_champion_alone(refused):
     assert [version["version"] for version in status["versions"]] == [1, 2, 3]
 
 
+def test_what_the_rows_cannot_decide_is_inconclusive_and_changes_nothing(undecided):
+    answer, status = undecided
+
+    assert answer.code == answer.json["exit_code"] == 4
+    assert answer.json["decision"].startswith("inconclusive: cpu: ")
+    assert {row["outcome"] for row in answer.json["candidates"]} >= {"inconclusive"}
+    assert (answer.json["version"], answer.json["winners"]) == (None, {})
+    assert status["champion"] == 3
+
+
 def test_clean_bounds_the_home_and_production_lives_on(cleaned, served_first, installation):
     dry, before, answer, rollback = cleaned
 
     assert dry.json["freed_bytes"] > 0 and dry.json["freed_bytes"] == answer.json["freed_bytes"]
-    assert len(before) == 5  # the dry run removed nothing
+    assert len(before) == 6  # the dry run removed nothing
     assert sorted(answer.json["releases"]) == before[:-1]
     assert rollback.code == 0 and rollback.json["version"] == 1
     assert installation.served(1) == served_first

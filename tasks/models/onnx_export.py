@@ -11,6 +11,7 @@ from pydantic import Field
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.models import onnx_file, onnx_parity, onnx_rows
+from tasks.models.onnx_graph import computes_in_half, walk
 from tasks.models.onnx_parity import Parity
 from tasks.models.signature import Signature
 
@@ -99,7 +100,8 @@ def _prove_parity(request: ExportRequest, signature: Signature, path: Path) -> d
         _run_saved_model(Path(request.source) / "saved_model", arrays, signature, rows),
         run(path, arrays, signature, rows),
     )
-    onnx_parity.refuse_difference(parity)
+    half = computes_in_half(onnx_file.read(path.parent).graph)
+    onnx_parity.refuse_difference(parity, onnx_parity.HALF_TOLERANCE if half else onnx_parity.TOLERANCE)
     return parity
 
 
@@ -130,9 +132,5 @@ def _run_saved_model(folder: Path, arrays: Mapping[str, Array], signature: Signa
 def _operators(path: Path) -> dict[str, int]:
     from collections import Counter
 
-    import onnx
-
-    from tasks.models.onnx_graph import walk
-
-    counted = Counter(node.op_type for node in walk(onnx.load(str(path)).graph))
+    counted = Counter(node.op_type for node in walk(onnx_file.read(path.parent).graph))
     return dict(sorted(counted.items()))

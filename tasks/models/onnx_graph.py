@@ -12,6 +12,17 @@ def walk(graph: Any) -> Iterator[Any]:
             yield from walk(body)
 
 
+def computes_in_half(graph: Any) -> bool:
+    """Whether values are cast to half precision on their way, or weights are kept in it."""
+    import onnx
+
+    half = onnx.TensorProto.FLOAT16
+    casts = (node for node in walk(graph) if node.op_type == "Cast")
+    return any(onnx.helper.get_node_attr_value(node, "to") == half for node in casts) or any(
+        item.data_type == half for item in graph.initializer
+    )
+
+
 def bodies(node: Any) -> list[Any]:
     """The graphs that a node holds in its attributes."""
     found = []

@@ -11,11 +11,12 @@ import onnxruntime as ort
 import pytest
 
 from tasks.foundations.errors import InputError, StepFailed
-from tasks.models import onnx_file
+from tasks.models import onnx_file, onnx_parity
 from tasks.models.signature import Signature
-from tests.models.onnx_zoo import MODELS, run_export, write_module, write_rows
+from tests.models.onnx_zoo import MODELS, run_export, write_keras, write_module, write_rows
 
 tf = pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
 
 
 def operators(folder):
@@ -164,6 +165,16 @@ def test_numbers_that_are_off_fail_with_the_figures(example, tmp_path, monkeypat
     monkeypatch.setattr("tasks.models.onnx_clean.clean", spoil)
     with pytest.raises(StepFailed, match=r"differs from the reference by \d.* on 48 rows; allowed is"):
         run_export(made.source, made.split, tmp_path / "o")
+
+
+def test_a_model_that_computes_in_half_precision_differs_by_its_own_rounding(tmp_path):
+    keras.utils.set_random_seed(0)
+    hidden = [keras.layers.Dense(256, activation="relu", dtype="mixed_float16") for _ in range(3)]
+    model = keras.Sequential([keras.Input((16,)), *hidden, keras.layers.Dense(4, dtype="float32")])
+    signature = write_keras(model, tmp_path / "m")
+    result = run_export(tmp_path / "m", write_rows(tmp_path / "s", signature, scale=8.0), tmp_path / "o")
+    (figures,) = result.parity.values()
+    assert onnx_parity.TOLERANCE * figures.scale < figures.max_abs < 1e-3 * figures.scale
 
 
 def test_rows_of_another_shape_are_refused(example, tmp_path):

@@ -9,8 +9,9 @@ from tasks.bundle.warmup import write_warmup
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
+from tasks.models.rows import match, take
 from tasks.runtimes.environment import read_environment
-from tasks.runtimes.rows import cast_rows, match_inputs, predict_rows
+from tasks.runtimes.rows import predict_rows
 from tasks.runtimes.session import Array, Session, as_runtime
 from tasks.runtimes.target import Target
 
@@ -50,10 +51,9 @@ def write_golden(request: GoldenRequest) -> Golden:
     runtime = as_runtime(request.target)
     session = runtime.open(Path(request.folder))
     index = choose_rows(request.split.rows, request.seed, request.rows)
-    matched = match_inputs(session.signature, request.split.input_arrays())
+    matched = match(request.split.input_arrays(), session.signature)
     # In the model's own dtypes: a server feeds them as they lie, and so does the warm-up of TensorFlow Serving.
-    specs = session.signature.inputs
-    inputs = {name: cast_rows(name, values[index], specs[name].dtype) for name, values in matched.items()}
+    inputs = take(matched, session.signature, index)
     origin = Origin(
         seed=request.seed,
         classification=request.classification,

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
-from tasks.models import onnx_file, onnx_parity, onnx_rows
+from tasks.models import onnx_file, onnx_parity
 from tasks.models.onnx_graph import computes_in_half, walk
 from tasks.models.onnx_parity import Parity
+from tasks.models.rows import batches, count, match, take
 from tasks.models.signature import Signature
 
 EVIDENCE = "evidence.json"
@@ -90,10 +91,8 @@ def _write_model(source: Path, signature: Signature, out: Path) -> Path:
 
 def _prove_parity(request: ExportRequest, signature: Signature, path: Path) -> dict[str, Parity]:
     files = request.inputs.items()
-    arrays = onnx_rows.match(
-        {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files}, signature
-    )
-    rows = min(request.parity_rows, onnx_rows.count(arrays))
+    arrays = match({name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files}, signature)
+    rows = min(request.parity_rows, count(arrays))
     if rows == 0:
         raise InputError("There are no rows to compare the ONNX model with the reference on. Give at least one row.")
     parity = onnx_parity.compare(
@@ -109,10 +108,10 @@ def run(path: Path, arrays: Mapping[str, Array], signature: Signature, rows: int
     """Outputs of an ONNX file for the first `rows` rows; the first row alone, so that the free batch is exercised."""
     session = onnx_file.session(path)
     names = list(signature.outputs)
-    first = session.run(names, onnx_rows.take(arrays, signature, 0, 1))
+    first = session.run(names, take(arrays, signature, slice(0, 1)))
     parts = [first]
     for start in range(1, rows, BATCH_SIZE):
-        feed = onnx_rows.take(arrays, signature, start, min(start + BATCH_SIZE, rows))
+        feed = take(arrays, signature, slice(start, min(start + BATCH_SIZE, rows)))
         parts.append(session.run(names, feed))
     return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(names)}
 
@@ -124,7 +123,7 @@ def _run_saved_model(folder: Path, arrays: Mapping[str, Array], signature: Signa
     infer = loaded.signatures["serving_default"]
     parts = [
         infer(**{name: tf.constant(array) for name, array in feed.items()})
-        for feed in onnx_rows.batches(arrays, signature, rows, BATCH_SIZE)
+        for feed in batches(arrays, signature, rows, BATCH_SIZE)
     ]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in signature.outputs}
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
-from tasks.runtimes.rows import match_inputs, take_batch
+from tasks.models.rows import match
+from tasks.runtimes.rows import take_batch
 from tasks.runtimes.session import Array, Runtime, Session
 
 WINDOWS = 10
@@ -43,7 +44,7 @@ class Timed:
         begin = time.perf_counter_ns()
         self._session = self._runtime.open(folder)
         load_ms = _since(begin)
-        self._feeds = self._batches(match_inputs(self._session.signature, rows), len(index))
+        self._feeds = self._batches(match(rows, self._session.signature), len(index))
         begin = time.perf_counter_ns()
         self._session.run(self._feeds[0])
         first_call_ms = _since(begin)

@@ -31,7 +31,7 @@ class Session(Protocol):
         """Run the model once.
 
         Args:
-            inputs: signature name -> (batch, ...) of exactly the signature's dtype; see `rows.match_inputs`.
+            inputs: signature name -> (batch, ...) of exactly the signature's dtype; see `tasks.models.rows.take`.
 
         Returns:
             Signature name -> (batch, ...), in the signature's order.

@@ -10,7 +10,8 @@ from tasks.data.dataset import Split
 from tasks.foundations import menu
 from tasks.foundations.errors import InputError, ProofFailed, SlipwayError, StepFailed
 from tasks.foundations.record import Record
-from tasks.models import onnx_export, onnx_file, onnx_parity, onnx_rows
+from tasks.models import onnx_export, onnx_file, onnx_parity
+from tasks.models.rows import count, match
 from tasks.models.signature import Signature
 from tasks.techniques.step import Step, Technique
 
@@ -100,8 +101,8 @@ def _apply(technique: Technique, step: Step) -> None:
 
 def _difference(source: Path, out: Path, signature: Signature, split: Split) -> dict[str, Any]:
     """How far the new file is from its source, by output."""
-    arrays = onnx_rows.match(split.input_arrays(), signature)
-    rows = min(COMPARED_ROWS, onnx_rows.count(arrays))
+    arrays = match(split.input_arrays(), signature)
+    rows = min(COMPARED_ROWS, count(arrays))
     before, after = (onnx_export.run(folder / onnx_file.FILE, arrays, signature, rows) for folder in (source, out))
     try:
         found = onnx_parity.compare(before, after)

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tasks.foundations.errors import StepFailed
-from tasks.models import onnx_file, onnx_rows
+from tasks.models import onnx_file
+from tasks.models.rows import batches, take
 from tasks.models.signature import Signature
 
 Array = np.ndarray[Any, Any]
@@ -145,7 +146,7 @@ class _Feed:
     def __init__(self, model: Any, names: list[str], rows: Rows) -> None:
         self._names, self._rows = names, rows
         self._session = onnx_file.session(_with_outputs(model, names), level="basic")
-        row = self._run(onnx_rows.take(rows.arrays, rows.signature, 0, 1))
+        row = self._run(take(rows.arrays, rows.signature, slice(0, 1)))
         self._batch = int(np.clip(BUDGET // max(1, sum(array.nbytes for array in row.values())), 1, MAX_BATCH))
 
     def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
@@ -153,7 +154,7 @@ class _Feed:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         signature, arrays, number = self._rows
-        for feed in onnx_rows.batches(arrays, signature, number, self._batch):
+        for feed in batches(arrays, signature, number, self._batch):
             yield self._run(feed)
 
 

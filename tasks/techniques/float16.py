@@ -11,8 +11,9 @@ from pydantic import Field
 
 from tasks.foundations.errors import NotApplicable, ProofFailed
 from tasks.foundations.record import Record
-from tasks.models import onnx_file, onnx_rows
+from tasks.models import onnx_file
 from tasks.models.onnx_graph import elements
+from tasks.models.rows import count, match
 from tasks.models.signature import Signature
 from tasks.techniques.calibration import Rows, measure_ranges
 from tasks.techniques.nodes import select
@@ -100,8 +101,8 @@ def _refuse_large_weights(model: Any, excluded: set[str]) -> None:
 def _refuse_large_activations(model: Any, step: Step) -> None:
     """A CPU computes in float32 all the same and would not show what half-precision arithmetic does."""
     signature = Signature.read(Path(step.source))
-    arrays = onnx_rows.match(step.calibration.input_arrays(), signature)
-    rows = min(ROWS, onnx_rows.count(arrays))
+    arrays = match(step.calibration.input_arrays(), signature)
+    rows = min(ROWS, count(arrays))
     for name, (low, high) in measure_ranges(model, Rows(signature, arrays, rows)).items():
         if high > LARGEST or MASK < low < -LARGEST:
             raise NotApplicable(

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from tasks.foundations.errors import InputError, NotApplicable, ProofFailed
 from tasks.foundations.record import Record
-from tasks.models import onnx_file, onnx_rows
+from tasks.models import onnx_file
+from tasks.models.rows import count, match
 from tasks.models.signature import Signature
 from tasks.techniques import kernels, processor
 from tasks.techniques.calibration import Method, Ranges, Rows, measure_ranges
@@ -118,8 +119,8 @@ class Int8Static(Record):
             raise NotApplicable("int8_static: `exclude` leaves nothing to quantize. Exclude less.")
 
     def _ranges(self, model: Any, signature: Signature, step: Step) -> Ranges:
-        arrays = onnx_rows.match(step.calibration.input_arrays(), signature)
-        rows = min(self.rows, onnx_rows.count(arrays))
+        arrays = match(step.calibration.input_arrays(), signature)
+        rows = min(self.rows, count(arrays))
         if rows == 0:
             raise InputError("The calibration split has no rows. Give at least one, better 100 or more.")
         found = Rows(signature, arrays, rows)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from tasks.foundations.errors import StepFailed
+from tasks.models import rows as model_rows
 from tasks.models.signature import Signature
 from tasks.techniques import calibration
 from tasks.techniques.calibration import Rows, entropy_range, measure_ranges, percentile_range
@@ -104,11 +105,11 @@ def test_an_activation_that_is_not_finite_is_named(tmp_path, bad):
 def test_batches_shrink_with_the_size_of_a_row(tmp_path, monkeypatch):
     folder = dense(tmp_path / "m")
     seen = []
-    plain = calibration.onnx_rows.take
+    plain = model_rows.take
     monkeypatch.setattr(
-        calibration.onnx_rows,
+        model_rows,
         "take",
-        lambda arrays, signature, a, b: seen.append(b - a) or plain(arrays, signature, a, b),
+        lambda arrays, signature, rows: seen.append(rows.stop - rows.start) or plain(arrays, signature, rows),
     )
     monkeypatch.setattr(calibration, "BUDGET", 400)
     ranges(folder, normal(100))

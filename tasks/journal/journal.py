@@ -49,20 +49,22 @@ class Journal:
         """Open the journal; the table (and a SQLite file with its folder) is made if it is missing.
 
         Args:
-            url: SQLAlchemy URL: `sqlite:////absolute/journal.db` or `postgresql+driver://...`.
+            url: `sqlite:////absolute/journal.db` or `postgresql://user@host/database`, as SQLAlchemy reads it. A
+                password that it lacks comes from PGPASSWORD or the file that PGPASSFILE names.
 
         Raises:
             SlipwayError: the URL is no database that can be reached and written.
         """
         try:
-            parsed = sa.make_url(url)
+            parsed = _with_driver(sa.make_url(url))
             self.name = parsed.render_as_string(hide_password=True)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(parsed, poolclass=NullPool)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             raise SlipwayError(
-                f"The journal cannot be opened: {error}. Expected a URL like sqlite:////folder/journal.db."
+                f"The journal cannot be opened: {error}. Expected a URL like sqlite:////folder/journal.db or "
+                "postgresql://user@host/database."
             ) from error
         if parsed.get_backend_name() == "sqlite":
             sa.event.listen(self._engine, "connect", _set_busy_timeout)
@@ -190,10 +192,16 @@ class Journal:
         except sa.exc.IntegrityError:
             raise
         except sa.exc.DBAPIError as error:
+            why = str(error.orig).splitlines()[0]
             raise SlipwayError(
-                f"The journal {self.name} cannot be read or written: {error.orig}. "
+                f"The journal {self.name} cannot be read or written: {why}. "
                 "Check that the database is there, has room and may be written by this user."
             ) from error
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """PostgreSQL by the driver that is installed; SQLAlchemy's default is the one before it."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
 def _set_busy_timeout(connection: Any, _: Any) -> None:

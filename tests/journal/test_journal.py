@@ -1,13 +1,12 @@
 """The journal as a compare-and-set, a history and a chain that shows tampering."""
 
 import multiprocessing
-import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
+import sqlalchemy as sa
 
 from tasks.foundations.errors import Conflict, DigestMismatch, SlipwayError
 from tasks.journal.event import NO_HASH, Event
@@ -47,9 +46,18 @@ def event(version: int = 1, model: str = "digits", **changes: Any) -> Event:
     return Event.model_validate(fields)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of every kind."""
+    if request.param == "postgresql":
+        new_database: Callable[[], str] = request.getfixturevalue("new_database")
+        return new_database()
     return f"sqlite:///{tmp_path}/made/journal.db"
+
+
+def tamper(url: str, statement: str, **values: str) -> None:
+    with sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:")).begin() as connection:
+        connection.execute(sa.text(statement), values)
 
 
 def test_the_table_has_the_columns_of_the_design_and_a_row_the_same_names(url: str) -> None:
@@ -116,8 +124,7 @@ def test_a_row_changed_by_hand_breaks_the_chain_at_its_serial(url: str, tamperin
     journal = Journal(url)
     for version in (1, 2, 3):
         journal.append(event(version))
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
-        database.execute(tampering)
+    tamper(url, tampering)
 
     with pytest.raises(DigestMismatch, match=f"broken at serial {serial}:"):
         journal.verify("digits")
@@ -127,8 +134,7 @@ def test_a_row_rehashed_after_a_change_breaks_the_next_one(url: str) -> None:
     journal = Journal(url)
     written = [journal.append(event(version)) for version in (1, 2)]
     forged = written[0].model_copy(update={"actor": "mallory"})
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
-        database.execute("UPDATE journal SET actor = 'mallory', hash = ? WHERE serial = 1", (forged.computed_hash(),))
+    tamper(url, "UPDATE journal SET actor = 'mallory', hash = :hash WHERE serial = 1", hash=forged.computed_hash())
 
     with pytest.raises(DigestMismatch, match="broken at serial 2: it does not follow"):
         journal.verify("digits")
@@ -174,7 +180,9 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
         Journal(f"sqlite:///{tmp_path}/journal.db")
 
 
-def test_the_table_is_one_that_postgresql_takes() -> None:
-    statement = str(CreateTable(table, if_not_exists=True).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-
-    assert "PRIMARY KEY (model, serial)" in statement and "SERIAL " not in statement.replace("serial INTEGER", "")
+def test_a_server_that_does_not_answer_is_one_sentence_without_the_password() -> None:
+    with pytest.raises(
+        SlipwayError, match=r"postgres:\*\*\*@127.0.0.1:1/x cannot be read or written: .*refused"
+    ) as told:
+        Journal("postgresql://postgres:secret@127.0.0.1:1/x")
+    assert "secret" not in str(told.value)

@@ -1,10 +1,10 @@
 """From pydantic's error records to sentences a person can act on: where in the file, what, what was expected."""
 
-import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
 from flows.yaml_source import Source, Where
+from tasks.foundations.words import suggest
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -43,6 +43,8 @@ def sentences(error: "ValidationError", source: Source, schema: dict[str, Any]) 
         found.setdefault(source.locate(detail["loc"], detail["type"] == "missing"), []).append(detail)
     lines = []
     for where, details in found.items():
+        if _is_misspelt(where, found):
+            continue
         inner = any(len(other) > len(where) and other[: len(where)] == where for other in found)
         lines += [sentence(source, where, text) for text in _texts(details, where, schema, inner)]
     return lines
@@ -56,9 +58,15 @@ def sentence(source: Source, where: Where, message: str) -> str:
 
 def nearest(word: str, known: list[str]) -> str:
     """` Did you mean X? Known: ...`, for the end of a sentence about an unknown word."""
-    match = difflib.get_close_matches(word, known, n=1)
-    hint = f" Did you mean {match[0]}?" if match else ""
-    return f"{hint} Known: {', '.join(known)}."
+    return f"{suggest(word, known)} Known: {', '.join(known)}."
+
+
+def _is_misspelt(where: Where, found: "dict[Where, list[ErrorDetails]]") -> bool:
+    """Whether a missing key stands beside itself, misspelt, which is said there."""
+    if found[where][0]["type"] != "missing":
+        return False
+    unknown = [other for other, details in found.items() if details[0]["type"] == "extra_forbidden"]
+    return any(other[:-1] == where[:-1] and suggest(str(other[-1]), [str(where[-1])]) for other in unknown)
 
 
 def _texts(details: "list[ErrorDetails]", where: Where, schema: dict[str, Any], inner: bool) -> list[str]:

@@ -3,7 +3,6 @@
 Arrays may be memory maps larger than memory, so everything scans in chunks of rows.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 from tasks.data.expected import Expected, Tensor
 from tasks.data.returned import Array, Table
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 
 Task = Literal["classification", "regression"]
 CHUNK_BYTES = 16 * 2**20
@@ -117,9 +117,9 @@ def match_names(given: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, st
         return {given[0]: wanted[0]}
     for name in given:
         if name not in wanted:
-            close = difflib.get_close_matches(name, wanted, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"data: the model has no input {name!r}; its inputs are {', '.join(wanted)}.{hint}")
+            raise InputError(
+                f"data: the model has no input {name!r}; its inputs are {', '.join(wanted)}.{suggest(name, wanted)}"
+            )
     missing = [name for name in wanted if name not in given]
     if missing:
         raise InputError(f"data: the model's inputs {missing} are missing; load() gives {', '.join(given)}.")

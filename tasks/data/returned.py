@@ -1,6 +1,5 @@
 """From whatever the user's `load` returned to splits of arrays whose row counts agree, or one clear sentence."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from tasks.data.dataset import SPLITS
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 
 Array = np.ndarray[Any, Any]
 SHAPE_OF_IT = "{split: {'inputs': array or {name: array}, 'labels': array, 'slices': {name: array}}}"
@@ -43,7 +43,8 @@ def tables(returned: Any, needs_train: bool) -> dict[str, Table]:
         raise InputError(f"data: load() must return {SHAPE_OF_IT}; it returned {type(returned).__name__}.")
     for split in returned:
         if split not in SPLITS:
-            raise InputError(f"data: unknown split {split!r}. Splits are {', '.join(SPLITS)}{_nearest(split, SPLITS)}.")
+            meant = suggest(str(split), SPLITS)
+            raise InputError(f"data: unknown split {split!r}. Splits are {', '.join(SPLITS)}.{meant}")
     _require(returned, needs_train)
     found = {split: _table(split, returned[split]) for split in SPLITS if split in returned}
     _same_names(found)
@@ -146,8 +147,3 @@ def _same_forms(split: str, table: Table, first: str, other: Table) -> None:
                 f"data: {split} input {name!r} is {array.dtype}, in {first} it is {other.inputs[name].dtype}. "
                 "Every split needs the same dtype."
             )
-
-
-def _nearest(word: Any, words: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(word), words, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

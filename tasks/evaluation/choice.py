@@ -1,6 +1,5 @@
 """The winner of a target, the same one every time, and which candidates nothing else beats on every axis."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -12,6 +11,7 @@ from tasks.evaluation.judge import passes
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations.record import Record
+from tasks.foundations.words import suggest
 
 PASSED, REFUSED, UNDECIDED = 0, 3, 4
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -39,9 +39,7 @@ class Choose(Record):
             raise ValueError("choose has one objective: give minimize or maximize, not both.")
         if family(self.metric) is None:
             known = [*FAMILIES, "top_5_accuracy"]
-            near = difflib.get_close_matches(self.metric, known, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            raise ValueError(f"unknown metric {self.metric!r}.{meant} Known: {', '.join(known)}.")
+            raise ValueError(f"unknown metric {self.metric!r}.{suggest(self.metric, known)} Known: {', '.join(known)}.")
         if not is_function(self.metric) and self.maximizes != higher_is_better(self.metric):
             word = "maximize" if higher_is_better(self.metric) else "minimize"
             raise ValueError(f"{self.metric} is better the other way: write {word}: {self.metric}.")

@@ -1,6 +1,5 @@
 """What a gate in the YAML may say, refused early with a sentence where it makes no sense."""
 
-import difflib
 import re
 from collections.abc import Collection, Sequence
 from typing import Literal, Self
@@ -11,6 +10,7 @@ from tasks.evaluation.metrics import CLASSIFICATION, REGRESSION, metrics_of
 from tasks.evaluation.task import Classification, Regression
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
+from tasks.foundations.words import suggest
 
 Family = Literal["quality", "agreement", "latency", "throughput", "memory", "size"]
 Bound = Literal["min", "max", "max_drop", "max_drop_percent", "min_gain", "min_speedup", "max_ratio"]
@@ -164,8 +164,7 @@ def _metric_complaint(gate: Gate) -> str | None:
     if family(gate.metric) is not None:
         return None
     known = [*FAMILIES, "top_5_accuracy"]
-    near = difflib.get_close_matches(gate.metric, known, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
+    meant = suggest(gate.metric, known)
     return f"unknown metric {gate.metric!r}.{meant} Known: {', '.join(known)}, or your own file.py:function."
 
 
@@ -227,7 +226,10 @@ def check_gates(gates: Sequence[Gate], task: Classification | Regression, target
             raise InputError(f"{place}: agreement needs classes. For regression use max_abs_diff or max_rel_diff.")
         unknown = sorted(set(gate.targets or ()) - set(targets))
         if unknown:
-            raise InputError(f"{place}: there is no target {unknown[0]!r}. Targets: {', '.join(sorted(targets))}.")
+            meant = suggest(unknown[0], targets)
+            raise InputError(
+                f"{place}: there is no target {unknown[0]!r}.{meant} Targets: {', '.join(sorted(targets))}."
+            )
 
 
 def metric_functions(gates: Sequence[Gate]) -> list[str]:

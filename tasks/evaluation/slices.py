@@ -1,6 +1,5 @@
 """Groups of test rows by name, `column=value`, and which of them a gate names."""
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from tasks.evaluation.gates import Gate
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 
 Array = np.ndarray[Any, Any]
 MAX_SLICES = 1_000
@@ -57,7 +57,5 @@ def check_slices(gates: Sequence[Gate], columns: Mapping[str, Array]) -> None:
 def _absent(name: str, known: Sequence[str]) -> str:
     if not known:
         return "the test data has no slices. Let the data's function return `slices`, or remove them from the gate."
-    near = difflib.get_close_matches(name, known, n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return f"the test data has no slice {name!r}.{meant} It has: {shown}."
+    return f"the test data has no slice {name!r}.{suggest(name, known)} It has: {shown}."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 
 # A user's `sys.exit(3)` must not end a release as if a gate had refused it.
 RAISED = (Exception, SystemExit, KeyboardInterrupt)
@@ -41,7 +42,8 @@ def check(entrypoint: str, folder: Path) -> None:
     file, function = split(entrypoint)
     path = folder / file
     if not path.is_file():
-        raise InputError(f"{entrypoint}: there is no file {path}. Paths are relative to the config's folder.")
+        meant = suggest(path.name, (each.name for each in path.parent.glob("*.py")))
+        raise InputError(f"{entrypoint}: there is no file {path}.{meant} Paths are relative to the config's folder.")
     if is_taken(path.stem):
         raise InputError(f"{entrypoint}: {file} would hide the installed module {path.stem!r}. Rename the file.")
     try:
@@ -51,7 +53,10 @@ def check(entrypoint: str, folder: Path) -> None:
     names = sorted(set(_top_level_names(tree)))
     if function not in names:
         found = ", ".join(names) or "nothing"
-        raise InputError(f"{entrypoint}: {path} defines no {function!r} at its top level. It defines: {found}.")
+        raise InputError(
+            f"{entrypoint}: {path} defines no {function!r} at its top level.{suggest(function, names)} "
+            f"It defines: {found}."
+        )
 
 
 def is_taken(name: str) -> bool:

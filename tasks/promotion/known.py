@@ -1,8 +1,7 @@
 """Which models and versions the journal knows, and the sentence for one that it does not."""
 
-from difflib import get_close_matches
-
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 from tasks.journal.fold import ModelState
 from tasks.journal.journal import Journal
 
@@ -18,9 +17,7 @@ def check_model(journal: Journal, model: str) -> None:
         return
     if not known:
         raise InputError(f"There is no model {model!r}: nothing has been registered yet. Run `release` first.")
-    near = get_close_matches(model, known, n=1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    raise InputError(f"There is no model {model!r}. Known: {', '.join(known)}.{guess}")
+    raise InputError(f"There is no model {model!r}. Known: {', '.join(known)}.{suggest(model, known)}")
 
 
 def check_version(state: ModelState, model: str, version: int) -> None:

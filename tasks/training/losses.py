@@ -1,11 +1,11 @@
 """Losses by name, built so that they fit the task: a classifier's logits and probabilities need different ones."""
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
+from tasks.foundations.words import suggest
 
 Output = Literal["logits", "probabilities"]
 CLASS = {
@@ -38,9 +38,9 @@ def check_name(name: str) -> str:
     if name == "categorical_crossentropy":
         raise ValueError("one-hot labels are not supported yet: use sparse_categorical_crossentropy with integer ones")
     known = sorted(CLASS | REGRESSION)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    raise ValueError(f"unknown loss {name!r}{hint} Known: {', '.join(known)}; or your own as file.py:function")
+    raise ValueError(
+        f"unknown loss {name!r}.{suggest(name, known)} Known: {', '.join(known)}; or your own as file.py:function"
+    )
 
 
 def build(name: str, keras: Any, output: Output | None, width: int | None, folder: Path) -> Any:

@@ -77,7 +77,11 @@ def test_a_gate_that_makes_no_sense_is_refused_with_a_sentence(fields, sentence)
         ({"metric": "accuracy", "min": 0.9}, REGRESSION, "It has: mae, rmse, r2"),
         ({"metric": "top_3_accuracy", "min": 0.9}, CLASSIFICATION, "top_5_accuracy"),
         ({"metric": "agreement", "min": 0.9}, REGRESSION, "agreement needs classes"),
-        ({"metric": "p50_ms", "max": 1, "targets": ["gpu"]}, CLASSIFICATION, "no target 'gpu'. Targets: cpu, tfs"),
+        (
+            {"metric": "p50_ms", "max": 1, "targets": ["gpu"]},
+            CLASSIFICATION,
+            "no target 'gpu'. Did you mean cpu",
+        ),
     ],
 )
 def test_a_gate_that_does_not_fit_the_config_is_refused(fields, task, sentence):

@@ -51,6 +51,12 @@ BROKEN = {
         8,
         "training.epoch: unknown key. Did you mean epochs? Known: batch_size, early_stopping, epochs, loss, optimizer.",
     ),
+    "a misspelt key that must be there": (
+        "epochs: 2",
+        "epoch: 2",
+        7,
+        "training.epoch: unknown key. Did you mean epochs? Known: batch_size, early_stopping, epochs, loss, optimizer.",
+    ),
     "unknown key of a technique": (
         "kind: int8_static",
         "kind: int8_static, percntile: 99",
@@ -188,13 +194,14 @@ BROKEN = {
         "tiny.py:build",
         "tny.py:build",
         3,
-        "model.entrypoint: tny.py:build: there is no file {folder}/tny.py. Paths are relative to the config's folder.",
+        "model.entrypoint: tny.py:build: there is no file {folder}/tny.py. Did you mean tiny.py? "
+        "Paths are relative to the config's folder.",
     ),
     "missing function": (
         "tiny.py:build",
         "tiny.py:biuld",
         3,
-        "model.entrypoint: tiny.py:biuld: {folder}/tiny.py defines no 'biuld' at its top level. "
+        "model.entrypoint: tiny.py:biuld: {folder}/tiny.py defines no 'biuld' at its top level. Did you mean build? "
         "It defines: build, load.",
     ),
     "no entrypoint": (
@@ -270,7 +277,7 @@ BROKEN = {
         "max_drop: 0.02",
         "max_drop: 0.02, targets: [cpuu]",
         15,
-        "gates.0: there is no target 'cpuu'. Targets: cpu, tfs.",
+        "gates.0: there is no target 'cpuu'. Did you mean cpu? Targets: cpu, tfs.",
     ),
     "objective of another task": (
         "minimize: p50_ms",

@@ -66,7 +66,7 @@ def test_a_piecewise_rate_changes_between_two_epochs():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"loss": "sparse_categorical_crosentropy"}, "did you mean 'sparse_categorical_crossentropy'"),
+        ({"loss": "sparse_categorical_crosentropy"}, "Did you mean sparse_categorical_crossentropy"),
         ({"loss": "categorical_crossentropy"}, "one-hot labels are not supported yet"),
         ({"epochs": 0}, "greater than or equal to 1"),
         ({"optimizer": {"kind": "sdg"}}, "'adam', 'adamw', 'rmsprop', 'sgd'"),

@@ -98,7 +98,7 @@ def _register(desk: Desk, story: Story, bundle: Artifact | None) -> None:
     published = register(
         desk.executor, PublishRequest(place=desk.registry, log=log, model=desk.config.name, bundle=path)
     )
-    story.mlflow_run, story.mlflow_link = published.run_id, published.run_link
+    story.mlflow = published
     if bundle and published.version is not None:
         story.version = published.version
         digest = Manifest.read(desk.store.path(bundle.digest)).digest
@@ -135,8 +135,8 @@ def _move(desk: Desk, story: Story) -> Move:
 
 def _publish_report(desk: Desk, story: Story) -> None:
     summary = report(summarize(desk, story), desk.folder, desk.executor.digests)
-    if story.mlflow_run:
+    if story.mlflow:
         attach_report(
             desk.executor,
-            AttachRequest(place=desk.registry, run_id=story.mlflow_run, artifacts={"": summary.report_path or ""}),
+            AttachRequest(place=desk.registry, run_id=story.mlflow.run_id, artifacts={"": summary.report_path or ""}),
         )

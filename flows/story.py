@@ -15,6 +15,7 @@ from tasks.bundle.manifest import ServingEntry
 from tasks.bundle.write import BundleRequest, Winner
 from tasks.evaluation.choice import Choice, release_exit_code
 from tasks.promotion.control import Move
+from tasks.registry.jobs import PublishResult
 from tasks.registry.records import ReleaseLog, RunRecord
 from tasks.reports import figures
 from tasks.reports.summary import ReleaseSummary
@@ -37,6 +38,7 @@ class Story:
         decision: one sentence.
         exit_code: of the command.
         notes: warnings for the reader.
+        mlflow: the release's run there, None before it is logged.
     """
 
     reason: str = ""
@@ -49,8 +51,7 @@ class Story:
     decision: str = "not finished"
     exit_code: int = 0
     notes: list[str] = field(default_factory=list)
-    mlflow_run: str = ""
-    mlflow_link: str | None = None
+    mlflow: PublishResult | None = None
 
     def end(self, decision: str, exit_code: int) -> None:
         """Say how it ended."""

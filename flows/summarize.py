@@ -46,7 +46,8 @@ def summarize(desk: Desk, story: Story) -> ReleaseSummary:
         targets={place: _target(desk, story, place) for place in config.targets},
         environment=read_environment().model_dump(mode="json"),
         notes=tuple(story.notes),
-        mlflow_link=story.mlflow_link,
+        mlflow_link=story.mlflow.run_link if story.mlflow else None,
+        mlflow_ui=story.mlflow.ui_command if story.mlflow else None,
     )
 
 

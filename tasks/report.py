@@ -42,7 +42,12 @@ def report(summary: ReleaseSummary, folder: Path, artifacts: Collection[str]) ->
     create_table_artifact(markdown.table_rows(finished), key=f"{key}-candidates", description=finished.decision)
     create_markdown_artifact(markdown.gate_report(finished), key=f"{key}-gates", description=finished.decision)
     if finished.mlflow_link:
-        create_link_artifact(finished.mlflow_link, link_text="MLflow run", key=f"{key}-mlflow")
+        create_link_artifact(
+            finished.mlflow_link,
+            link_text="MLflow run",
+            key=f"{key}-mlflow",
+            description=f"Answers while `{finished.mlflow_ui}` runs." if finished.mlflow_ui else None,
+        )
     return finished
 
 

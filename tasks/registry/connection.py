@@ -30,6 +30,7 @@ DEFAULTS = {  # MLflow alone would try for minutes to reach a server that is dow
 }
 ATTEMPTS = 6
 SILENT = re.compile(r"API request to (\w+://[^/]+)\S* failed with exception")
+CREDENTIALS = re.compile(r"//[^/@]*@")
 DATABASE = re.compile(r"\(\w+(?:\.\w+)*Error\) ([^\n]+)")  # how SQLAlchemy cites: (sqlite3.OperationalError) text
 FIRST_WAIT_S = 0.1
 
@@ -63,7 +64,12 @@ def connect(place: Place) -> Any:
     try:
         return MlflowClient(tracking_uri=place.tracking_uri, registry_uri=place.tracking_uri)
     except MlflowException as error:
-        raise SlipwayError(f"MLflow cannot open {place.tracking_uri}: {error}.") from error
+        raise SlipwayError(f"MLflow cannot open {without_password(place.tracking_uri)}: {error}.") from error
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown: user and password are left out."""
+    return CREDENTIALS.sub("//", uri)
 
 
 def open_experiment(client: Any, place: Place) -> str:
@@ -109,7 +115,8 @@ def _sentence(error: Exception) -> str:
             f"MLflow's database refused: {found[1]}. Check that it is there, has room and may be written by this user."
         )
     if found := SILENT.search(str(error)):
-        return f"MLflow at {found[1]} does not answer. Check MLFLOW_TRACKING_URI and that its server runs."
+        server = without_password(found[1])
+        return f"MLflow at {server} does not answer. Check MLFLOW_TRACKING_URI and that its server runs."
     return f"MLflow refused: {error}"
 
 
@@ -126,4 +133,6 @@ def _check(place: Place) -> None:
         if location is None or ("://" not in location and not Path(location).is_absolute()):
             raise InputError(f"The artifact location of {uri} is {location!r}; an absolute path is needed.")
     elif not uri.startswith(("http://", "https://")):
-        raise InputError(f"{uri} is no MLflow place for Slipway. Use sqlite:////absolute/path or http(s)://.")
+        raise InputError(
+            f"{without_password(uri)} is no MLflow place for Slipway. Use sqlite:////absolute/path or http(s)://."
+        )

@@ -58,13 +58,15 @@ class PublishResult(Record):
 
     Attributes:
         run_id: run of the release.
-        run_link: address of its page, None for a database without a server.
+        run_link: address of its page.
+        ui_command: what must run for that address to answer; None where a server does.
         version: registered version, None without a bundle.
         repeated: this release had registered its version before; nothing was written.
     """
 
     run_id: str
-    run_link: str | None = None
+    run_link: str
+    ui_command: str | None = None
     version: int | None = None
     repeated: bool = False
 
@@ -147,8 +149,7 @@ def publish(request: PublishRequest) -> PublishResult:
     """Log a release and register its bundle. Can be repeated: a release registers at most one version."""
     registry = Registry(request.place).open()
     if request.bundle is not None and (found := registry.find(request.model, request.log.release)) is not None:
-        run_id = found.run_id or ""
-        return PublishResult(run_id=run_id, run_link=registry.run_link(run_id), version=found.version, repeated=True)
+        return _published(registry, found.run_id or "", found.version, repeated=True)
     run_id = registry.log_release(request.log)
     version = None
     try:
@@ -159,7 +160,17 @@ def publish(request: PublishRequest) -> PublishResult:
         registry.finish(run_id, "FAILED")
         raise
     registry.finish(run_id, request.log.status)
-    return PublishResult(run_id=run_id, run_link=registry.run_link(run_id), version=version)
+    return _published(registry, run_id, version)
+
+
+def _published(registry: Registry, run_id: str, version: int | None, repeated: bool = False) -> PublishResult:
+    return PublishResult(
+        run_id=run_id,
+        run_link=registry.run_link(run_id),
+        ui_command=registry.ui_command(),
+        version=version,
+        repeated=repeated,
+    )
 
 
 def attach(request: AttachRequest) -> Done:

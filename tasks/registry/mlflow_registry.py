@@ -4,6 +4,7 @@ MLflow is what people look at and what plain tools load from. It is not the auth
 journal is): its aliases have no history and the last writer wins. So every call here can be repeated.
 """
 
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -16,11 +17,12 @@ from tasks.bundle.manifest import FILE as MANIFEST_FILE
 from tasks.bundle.manifest import Manifest
 from tasks.bundle.verify import verify
 from tasks.foundations.errors import Refused, SlipwayError
-from tasks.registry.connection import connect, open_experiment, persist
+from tasks.registry.connection import connect, open_experiment, persist, without_password
 from tasks.registry.records import DIGEST_TAG, RELEASE_TAG, Place, ReleaseLog, RunStatus, VersionInfo
 from tasks.registry.runs import finish, log_figures, log_tree
 
 ARTIFACT_PATH = "bundle"  # folder of the bundle among the run's artifacts
+UI_ADDRESS = "http://127.0.0.1:5000"  # where `mlflow ui` listens unless told otherwise
 
 
 class Registry:
@@ -162,11 +164,15 @@ class Registry:
         if folder is not None and (folder / MANIFEST_FILE).is_file():
             shutil.rmtree(folder)
 
-    def run_link(self, run_id: str) -> str | None:
-        """Address of a run's page, or None for a database without a server (look with `mlflow ui`)."""
-        if not self.place.tracking_uri.startswith("http"):
-            return None
-        return f"{self.place.tracking_uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
+    def run_link(self, run_id: str) -> str:
+        """Address of a run's page, without any password; of a database, where `ui_command` serves it."""
+        server = self.place.tracking_uri.rstrip("/") if self.ui_command() is None else UI_ADDRESS
+        return f"{without_password(server)}/#/experiments/{self._experiment}/runs/{run_id}"
+
+    def ui_command(self) -> str | None:
+        """What serves the pages of a database; None where a server does."""
+        uri = self.place.tracking_uri
+        return None if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
     def _all_versions(self, model: str) -> list[Any]:
         query = f"name = '{model}'"

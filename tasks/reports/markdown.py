@@ -23,6 +23,7 @@ def gate_report(summary: ReleaseSummary) -> str:
         lines += ["", "## Not passed", "", *(_stopped(row) for row in stopped)]
     places = (("report", summary.report_path), ("MLflow", summary.mlflow_link))
     links = [f"- {word}: {_link(place)}" for word, place in places if place]
+    links += [f"- The MLflow page answers while `{summary.mlflow_ui}` runs."] if summary.mlflow_ui else []
     return "\n".join([*lines, *([""] if links else []), *links]) + "\n"
 
 

@@ -214,6 +214,7 @@ class ReleaseSummary(Record):
     environment: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
     mlflow_link: str | None = None
+    mlflow_ui: str | None = Field(default=None, description="Command that must run for the link to answer.")
     report_path: str | None = Field(default=None, description="Where report.html was written.")
 
     def target_names(self) -> list[str]:
@@ -263,6 +264,7 @@ class ReleaseSummary(Record):
             "notes": list(self.notes),
             "report": self.report_path,
             "mlflow": self.mlflow_link,
+            "mlflow_ui": self.mlflow_ui,
         }
 
     def write(self, folder: Path) -> Path:

@@ -86,7 +86,8 @@ def closing(summary: ReleaseSummary) -> "Group":
     parts += [_hanging("!", note, "yellow") for note in summary.notes]
     tone = STYLES[reasons.state(summary).tone]
     parts += [Text(), Text(f"{summary.model}: {summary.decision}", style=f"bold {tone}")]
-    for word, place in (("report", summary.report_path), ("mlflow", summary.mlflow_link)):
+    run = None if summary.mlflow_ui else summary.mlflow_link  # a page that nobody serves yet is only noise here
+    for word, place in (("report", summary.report_path), ("mlflow", run)):
         if place:
             parts.append(Text(f"{word:8}{place}", style="bright_black", overflow="fold"))
     return Group(*parts)

@@ -199,6 +199,18 @@ def test_places_that_depend_on_the_current_folder_are_refused(uri, location, wor
         Registry(Place(tracking_uri=uri, artifact_location=location, experiment="x")).open()
 
 
+def test_a_run_of_a_database_has_an_address_and_the_command_that_serves_it(place, registry):
+    assert registry.run_link("abc").startswith("http://127.0.0.1:5000/#/experiments/")
+    assert registry.ui_command() == f"mlflow ui --backend-store-uri '{place.tracking_uri}'"
+
+
+def test_a_servers_password_is_never_shown():
+    server = Registry(Place(tracking_uri="https://ann:secret@mlflow.example/base/", experiment="digits"))
+
+    assert server.run_link("abc") == "https://mlflow.example/base/#/experiments//runs/abc"
+    assert server.ui_command() is None
+
+
 def test_a_deleted_experiment_comes_back(place, registry):
     registry._client.delete_experiment(registry._experiment)
 

@@ -238,6 +238,7 @@ def release() -> ReleaseSummary:
         environment={"python": "3.11.9", "slipway": "0.1.0", "tensorflow": "2.21.0", "onnxruntime": "1.32.0"},
         notes=("The calibration split was not given: 512 rows of train were used.",),
         mlflow_link="http://127.0.0.1:5000/#/experiments/1/runs/abc",
+        mlflow_ui="mlflow ui --backend-store-uri sqlite:////srv/mlflow.db",
         report_path="releases/digits-20260901-141502-7f3a/report.html",
     )
 

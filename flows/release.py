@@ -76,14 +76,15 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     progress.reach(80)
     if story.exit_code or story.is_already_in_production(desk.config, find_champion(desk)):
         _register(desk, story, None)
-        return
-    _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
-    progress.reach(90)
-    if no_promote:
-        story.notes += announce(desk.control, config.name)
-        story.end(f"version {story.version} passed and waits as challenger", 0)
     else:
-        _promote(desk, story, reference, predictions.result(), dataset)
+        _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
+        progress.reach(90)
+        if no_promote:
+            story.notes += announce(desk.control, config.name)
+            story.end(f"version {story.version} passed and waits as challenger", 0)
+        else:
+            _promote(desk, story, reference, predictions.result(), dataset)
+    progress.reach(100)
 
 
 def _gate(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
@@ -138,5 +139,10 @@ def _publish_report(desk: Desk, story: Story) -> None:
     if story.mlflow:
         attach_report(
             desk.executor,
-            AttachRequest(place=desk.registry, run_id=story.mlflow.run_id, artifacts={"": summary.report_path or ""}),
+            AttachRequest(
+                place=desk.registry,
+                run_id=story.mlflow.run_id,
+                report=summary.report_path or "",
+                decision=story.decision,
+            ),
         )

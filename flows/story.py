@@ -16,7 +16,7 @@ from tasks.bundle.write import BundleRequest, Winner
 from tasks.evaluation.choice import Choice, release_exit_code
 from tasks.promotion.control import Move
 from tasks.registry.jobs import PublishResult
-from tasks.registry.records import ReleaseLog, RunRecord
+from tasks.registry.records import DECISION_TAG, ReleaseLog, RunRecord
 from tasks.reports import figures
 from tasks.reports.summary import ReleaseSummary
 from tasks.runtimes.environment import read_environment
@@ -180,7 +180,7 @@ def _requirements(config: Config, story: Story) -> tuple[str, ...]:
 def release_log(desk: Desk, summary: ReleaseSummary, story: Story) -> ReleaseLog:
     """One MLflow run for the release, a child run a candidate; the figures are those of the report."""
     params = {key: str(value) for key, value in _flat(summary.config).items()}
-    tags = {"slipway.decision": story.decision, "slipway.config": desk.plan.path}
+    tags = {DECISION_TAG: story.decision, "slipway.config": desk.plan.path}
     children = tuple(
         RunRecord(
             name=name,

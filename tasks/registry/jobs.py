@@ -72,19 +72,19 @@ class PublishResult(Record):
 
 
 class AttachRequest(Record):
-    """Files made after the run was logged, the report for one.
+    """What is known only after the run was logged: how the release ended.
 
     Attributes:
         place: where MLflow is.
         run_id: the run.
-        artifacts: absolute paths by the name of their folder in the run; the empty name is its root.
-        metrics: further figures.
+        report: absolute path of the report.
+        decision: one sentence.
     """
 
     place: Place
     run_id: str
-    artifacts: dict[str, str] = {}
-    metrics: dict[str, float] = {}
+    report: str
+    decision: str
 
 
 class AliasRequest(Record):
@@ -174,12 +174,10 @@ def _published(registry: Registry, run_id: str, version: int | None, repeated: b
 
 
 def attach(request: AttachRequest) -> Done:
-    """Add files and figures to a run that was logged before."""
+    """Add the end to a run that was logged before."""
     registry = Registry(request.place).open()
-    for folder, path in request.artifacts.items():
-        registry.attach(request.run_id, Path(path), folder or None)
-    if request.metrics:
-        registry.log_metrics(request.run_id, request.metrics)
+    registry.attach(request.run_id, Path(request.report))
+    registry.decide(request.run_id, request.decision)
     return Done()
 
 

@@ -18,8 +18,8 @@ from tasks.bundle.manifest import Manifest
 from tasks.bundle.verify import verify
 from tasks.foundations.errors import Refused, SlipwayError
 from tasks.registry.connection import connect, open_experiment, persist, without_password
-from tasks.registry.records import DIGEST_TAG, RELEASE_TAG, Place, ReleaseLog, RunStatus, VersionInfo
-from tasks.registry.runs import finish, log_figures, log_tree
+from tasks.registry.records import DECISION_TAG, DIGEST_TAG, RELEASE_TAG, Place, ReleaseLog, RunStatus, VersionInfo
+from tasks.registry.runs import TAG_LENGTH, finish, log_tree
 
 ARTIFACT_PATH = "bundle"  # folder of the bundle among the run's artifacts
 UI_ADDRESS = "http://127.0.0.1:5000"  # where `mlflow ui` listens unless told otherwise
@@ -54,10 +54,7 @@ class Registry:
             The run's id.
         """
         self._close_leftovers(log.release)
-        run_id = log_tree(self._client, self._experiment, log)
-        for folder, path in log.artifacts.items():
-            self.attach(run_id, Path(path), folder)
-        return run_id
+        return log_tree(self._client, self._experiment, log)
 
     def attach(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Copy a file or a folder's content to a run's artifacts, below `folder`."""
@@ -66,9 +63,9 @@ class Registry:
         else:
             self._copy(lambda: self._client.log_artifact(run_id, str(path), folder), path)
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        """Add figures to a run."""
-        log_figures(self._client, run_id, metrics)
+    def decide(self, run_id: str, decision: str) -> None:
+        """Say in the run how the release ended."""
+        persist(lambda: self._client.set_tag(run_id, DECISION_TAG, decision[:TAG_LENGTH]))
 
     def finish(self, run_id: str, status: RunStatus) -> None:
         """Close a run."""

@@ -9,6 +9,7 @@ from tasks.foundations.record import Record
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 RELEASE_TAG = "slipway.release"
 DIGEST_TAG = "slipway.digest"
+DECISION_TAG = "slipway.decision"
 
 
 class Place(Record):
@@ -48,14 +49,12 @@ class ReleaseLog(Record):
         release: id of the release; a repeated log of one id replaces what a killed one left.
         run: the release's own run.
         children: a run a candidate.
-        artifacts: absolute paths of files or folders shown with the run, by the name of their folder there.
         status: how the release ended.
     """
 
     release: str
     run: RunRecord
     children: tuple[RunRecord, ...] = ()
-    artifacts: dict[str, str] = {}
     status: RunStatus = "FINISHED"
 
 

@@ -193,15 +193,16 @@ class Installation:
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
-    def flow_runs(self) -> list[str]:
-        """States of all flow runs on the Prefect server."""
+    def prefect(self, what: str) -> list[dict[str, Any]]:
+        """All `flow_runs`, or `artifacts/latest`, of the Prefect server."""
         request = urllib.request.Request(
-            f"{self.environment['PREFECT_API_URL']}/flow_runs/filter",
+            f"{self.environment['PREFECT_API_URL']}/{what}/filter",
             data=b"{}",
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as reply:
-            return [run["state_type"] for run in json.load(reply)]
+            found: list[dict[str, Any]] = json.load(reply)
+            return found
 
     def leftovers(self) -> list[str]:
         """What a command that has ended must not leave: scratch, temporary files, half a version."""

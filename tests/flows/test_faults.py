@@ -207,7 +207,7 @@ def test_a_killed_release_goes_on_where_it_was(pair):
 
 
 def test_prefect_is_told_of_a_killed_release(pair, installation):
-    states = installation.flow_runs()
+    states = [run["state_type"] for run in installation.prefect("flow_runs")]
 
     assert "CRASHED" in states and "RUNNING" not in states
 

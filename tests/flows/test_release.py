@@ -39,6 +39,7 @@ print(json.dumps({
     "runs": [run.info.run_name for run in parents],
     "children": sorted(run.info.run_name for run in runs if "mlflow.parentRunId" in run.data.tags),
     "metrics": parents[0].data.metrics,
+    "decision": parents[0].data.tags["slipway.decision"],
     "artifacts": [item.path for item in client.list_artifacts(parents[0].info.run_id)],
     "champion": client.get_model_version_by_alias("tiny", "champion").version,
     "outputs": {name: np.asarray(values).tolist() for name, values in answer.items()},
@@ -198,6 +199,7 @@ def test_plain_mlflow_loads_the_version_in_another_process(first, installation):
     assert found["children"] == ["float32", "int8"]
     assert int(found["champion"]) == 1
     assert "report.html" in found["artifacts"]
+    assert found["decision"] == "promoted version 1 (the first one)"
     assert found["metrics"]
     assert [len(row) for row in found["outputs"]["logits"]] == [3] * 5
 
@@ -207,6 +209,15 @@ def test_the_same_once_more_is_already_in_production(again, installation):
     assert again.json["decision"].startswith("already in production")
     assert (again.json["version"], again.json["promoted"]) == (1, False)
     assert [version["version"] for version in installation.status()["versions"]][:1] == [1]
+
+
+def test_prefect_has_the_table_the_gates_the_progress_and_the_link_to_mlflow(again, installation):
+    found = {each["key"]: each["data"] for each in installation.prefect("artifacts/latest")}
+
+    assert found["tiny-progress"] == 100
+    assert [row["candidate"] for row in json.loads(found["tiny-candidates"])] == ["float32", "int8"]
+    assert "already in production" in found["tiny-gates"]
+    assert f"({again.json['mlflow']})" in found["tiny-mlflow"]
 
 
 def test_the_same_once_more_runs_no_stage_that_does_not_depend_on_the_load(again):

@@ -78,11 +78,13 @@ def test_a_refused_release_is_logged_without_a_version(place, registry, tmp_path
     asked = asked.model_copy(update={"log": asked.log.model_copy(update={"status": "FAILED"})})
 
     published = jobs.publish(asked)
-    jobs.attach(jobs.AttachRequest(place=place, run_id=published.run_id, artifacts={"": str(report)}, metrics={"s": 9}))
+    jobs.attach(
+        jobs.AttachRequest(place=place, run_id=published.run_id, report=str(report), decision="refused: too slow")
+    )
 
     run = registry._client.get_run(published.run_id)
     assert published.version is None and registry.versions("refused") == []
-    assert run.info.status == "FAILED" and run.data.metrics["s"] == 9
+    assert run.info.status == "FAILED" and run.data.tags["slipway.decision"] == "refused: too slow"
     assert [item.path for item in registry._client.list_artifacts(published.run_id)] == ["report.html"]
 
 

@@ -57,15 +57,15 @@ def control_with_registry(home: Home) -> Control:
 
 
 def bundle_path(store: Store, digest: str) -> Path:
-    """Folder of the bundle whose manifest has this digest.
+    """Folder of the bundle whose manifest has this digest; its files are checked against that manifest by their users.
 
     Raises:
-        DigestMismatch: the store does not hold it any more, or its files were changed.
+        DigestMismatch: the store does not hold it any more.
     """
     content = store.read(f"bundles/{digest}.json")
     if content is None:
         raise DigestMismatch(f"The store holds no bundle {digest[:12]}. It was removed; release the model again.")
-    return store.path(Artifact.model_validate(json.loads(content)).digest)
+    return store.folder(Artifact.model_validate(json.loads(content)).digest)
 
 
 def actor() -> str:

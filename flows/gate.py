@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from flows.candidates import Contestant
 from flows.config import Config
 from flows.desk import Desk
 from tasks.bundle.manifest import Manifest
+from tasks.bundle.verify import verify
 from tasks.data.dataset import Split, open_dataset
 from tasks.evaluation.assess import CHAMPION
 from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
@@ -18,6 +20,7 @@ from tasks.measure import measure
 from tasks.models import sizes
 from tasks.models.signature import Signature
 from tasks.predict import predict
+from tasks.promotion.known import check_servers
 from tasks.store.artifact import Artifact
 
 
@@ -70,16 +73,23 @@ def find_champion(desk: Desk) -> Champion:
     """Look the champion up in the journal and its bundle up in the store.
 
     Raises:
-        DigestMismatch: the journal was changed by something other than Slipway.
+        DigestMismatch: the journal was changed by something other than Slipway, or is not that of what is served.
     """
     state = fold(desk.control.journal.verify(desk.config.name))
+    check_servers(desk.control, desk.config.name, state)
     if state.champion is None:
         return Champion(None, state.last_serial)
     try:
         folder = desk.control.bundle_path(state.digests[state.champion])
-        return Champion(state.champion, state.last_serial, folder, Manifest.read(folder))
+        return Champion(state.champion, state.last_serial, folder, _verified(folder))
     except DigestMismatch as error:
         return Champion(state.champion, state.last_serial, failure=str(error))
+
+
+@cache
+def _verified(folder: Path) -> Manifest:
+    """Every byte of a bundle is read once a process."""
+    return verify(folder)
 
 
 def gate(

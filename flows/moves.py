@@ -40,9 +40,15 @@ def roll_back(model: str, *, to: int | None, reason: str) -> dict[str, Any]:
 def reconcile_models(model: str | None) -> dict[str, Any]:
     """Finish or undo what killed processes left, of one model or of all, and repair MLflow's aliases."""
     control = control_with_registry(home())
-    done = {name: reconcile.reconcile(control, name) for name in ([model] if model else control.journal.models())}
-    lines = [f"{name}: {sentence}" for name, sentences in done.items() for sentence in sentences]
-    return {"models": done, "exit_code": 0, "text": "\n".join(lines) or "everything is as the journal says"}
+    repairs = {model: reconcile.reconcile(control, model)} if model else reconcile.reconcile_all(control)
+    done = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.done]
+    failed = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.failed]
+    answer: dict[str, Any] = {
+        "models": {name: list(each.done) for name, each in repairs.items()},
+        "exit_code": 1 if failed else 0,
+        "text": "\n".join(done) or ("" if failed else "everything is as the journal says"),
+    }
+    return answer | ({"error": "\n".join(failed)} if failed else {})
 
 
 def _quick(place: Home) -> Control:

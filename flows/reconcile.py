@@ -4,7 +4,8 @@ from prefect import flow
 
 from flows.control import control_with_registry
 from flows.home import home
-from tasks.reconcile import reconcile as reconcile_model
+from tasks.foundations.errors import SlipwayError
+from tasks.reconcile import reconcile as reconcile_models
 
 
 @flow(name="reconcile", persist_result=False)
@@ -16,7 +17,12 @@ def reconcile(model: str | None = None) -> list[str]:
 
     Returns:
         What was done, one sentence each; empty if everything was in order.
+
+    Raises:
+        SlipwayError: something could not be brought in order; the rest was.
     """
-    control = control_with_registry(home())
-    names = [model] if model else control.journal.models()
-    return [f"{name}: {sentence}" for name in names for sentence in reconcile_model(control, name)]
+    repairs = reconcile_models(control_with_registry(home()), model)
+    failed = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.failed]
+    if failed:
+        raise SlipwayError(" ".join(failed))
+    return [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.done]

@@ -61,7 +61,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     config, executor = desk.config, desk.executor
     progress = Progress(config.name)
-    story.champion = find_champion(desk)  # nothing is begun on a journal that was tampered with
+    story.champion = find_champion(desk)  # nothing is begun on a journal that is not that of what is served
     prepare_judging(desk)
     opening = open_registry.submit(executor, desk.registry)
     reference, dataset = make_reference(desk)

@@ -31,6 +31,7 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
             from flows.reference import begin_reference
             from flows.release import release as flow
 
+        desk.control.journal.verify(plan.config.name)  # nothing is begun on a journal that was tampered with
         begin_reference(desk)
         prepare_judging(desk)
         if server is not None:

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from flows.control import open_control
 from flows.home import home
-from tasks.journal.journal import Journal
+from tasks.journal.fold import fold
+from tasks.promotion.known import strangers
+from tasks.promotion.publish import served
 from tasks.promotion.status import Status, status
+from tasks.store.store import Store
 
 
 def show(model: str | None) -> dict[str, Any]:
@@ -13,14 +17,20 @@ def show(model: str | None) -> dict[str, Any]:
     Raises:
         InputError: no such model; the message lists those there are.
     """
-    journal = Journal(home().journal_url)
+    place = home()
+    control = open_control(place, Store(str(place.store), place.store))
     if model is not None:
-        found = status(journal, model)
+        found = status(control, model)
         return {**found.model_dump(mode="json"), "exit_code": 0, "text": _text(found)}
-    models = [status(journal, name) for name in journal.models()]
-    lines = [f"{each.model}: {_champion(each)}" for each in models] or ["No model was released here yet."]
+    known = control.journal.models()
+    models = [status(control, name) for name in known]
+    lines = [f"{each.model}: {_champion(each)}" for each in models]
+    unknown = [name for name in served(control) if name not in known]
+    warnings = [sentence for name in unknown for sentence in strangers(control, name, fold([]))]
+    lines += [f"warning: {warning}" for warning in (*warnings, *(text for each in models for text in each.warnings))]
     content = [each.model_dump(mode="json", exclude={"journal"}) for each in models]
-    return {"models": content, "exit_code": 0, "text": "\n".join(lines)}
+    text = "\n".join(lines) or "No model was released here yet."
+    return {"models": content, "warnings": warnings, "exit_code": 0, "text": text}
 
 
 def _champion(found: Status) -> str:

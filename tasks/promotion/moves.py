@@ -8,7 +8,7 @@ from tasks.journal.fold import ModelState, fold
 from tasks.promotion.aliases import align
 from tasks.promotion.attempt import history_after, make, note, undo
 from tasks.promotion.control import Control, Move, Order
-from tasks.promotion.known import check_model, check_version
+from tasks.promotion.known import check_model, check_servers, check_version
 from tasks.promotion.settle import settle
 
 
@@ -35,6 +35,7 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
     with control.exclusive(model, f"{order.actor}'s promote of version {version}"):
         settled = settle(control, model)
         state = fold(control.journal.events(model))
+        check_servers(control, model, state)
         if order.digest is None:
             check_version(state, model, version)
         if state.champion == version or _applied(state, order, "promote", version):
@@ -48,7 +49,7 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
     """Take the champion out of production and bring the version before it, or `to`, back.
 
     `rollback --to V` twice is once; plain `rollback` twice goes back twice. The version to go back to stands staged
-    already, so this is one small file a serving kind.
+    already: its copies are read once, then this is one small file a serving kind.
 
     Args:
         control: where production is controlled from.
@@ -68,6 +69,7 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
     with control.exclusive(model, f"{order.actor}'s rollback to {target}"):
         settled = settle(control, model)
         state = fold(control.journal.events(model))
+        check_servers(control, model, state)
         if _applied(state, order, "rollback", to) or (to is not None and to == state.champion):
             message = f"{model} {state.champion} is in production already; nothing was rolled back."
             return _nothing(control, model, "rollback", state, message, settled)
@@ -150,8 +152,7 @@ def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[
         history.prove(draft.version)
     intent = control.journal.append(draft, state.last_serial)
     try:
-        # A rollback trusts the copy that served before: its servers verify what they load.
-        history.stage(draft.version, trust_names=draft.kind == "rollback")
+        history.stage(draft.version)
         staged = note(control, intent, "staged", intent.serial)
         warnings = make(control, history, intent, staged.serial)
     except BaseException as error:

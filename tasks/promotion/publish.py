@@ -6,16 +6,16 @@ undoing and a repair are one and the same act with another stack, and each can b
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.bundle.manifest import Manifest, ServingEntry
 from tasks.bundle.verify import verify
-from tasks.foundations.errors import DigestMismatch, Refused, SlipwayError
+from tasks.foundations.errors import Conflict, DigestMismatch, Refused, SlipwayError
 from tasks.promotion.control import Control
 from tasks.serving._target import ServingTarget, parse, present
 from tasks.serving.pointer import Pointer
-from tasks.serving.staging import Payload
+from tasks.serving.staging import SAFE_NAME, Payload
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class History:
     model: str
     stack: tuple[int, ...]
     digests: Mapping[int, str]
+    copied: list[str] = field(default_factory=list)  # `kind: version`, of copies that were missing or damaged
+    _staged: set[tuple[str, int]] = field(default_factory=set)  # read and found whole by this history
 
     def publications(self, version: int) -> dict[str, Publication]:
         """Kind -> what it gets of a version, in the order of the config. Reads the manifest only.
@@ -72,22 +74,24 @@ class History:
         """
         verify(self.control.bundle_path(self.digests[version]))
 
-    def stage(self, version: int, trust_names: bool = False) -> None:
-        """Copy a version to every serving kind that it was made for.
+    def stage(self, version: int) -> None:
+        """Copy a version to every serving kind that it was made for, where it does not stand whole already.
 
-        Args:
-            version: the version.
-            trust_names: an earlier copy is judged by names and sizes instead of being read again.
+        The bundle is only read where a copy is missing or damaged, so a rollback works without it.
 
         Raises:
-            DigestMismatch: bundle or copy are not what they must be.
+            DigestMismatch: the bundle is not what it must be.
             SlipwayError: it cannot be written.
         """
-        root = self.control.serving_root
         for published in self.publications(version).values():
-            serving, payload = published.serving, published.payload
-            if not (trust_names and serving.holds(root, self.model, version, payload)):
-                serving.stage(root, self.model, version, payload)
+            self._stage(published, version)
+
+    def _stage(self, published: Publication, version: int) -> None:
+        serving = published.serving
+        if (serving.kind, version) not in self._staged:
+            if serving.stage(self.control.serving_root, self.model, version, published.payload):
+                self.copied.append(f"{serving.kind}: copied version {version} again")
+            self._staged.add((serving.kind, version))
 
     def switch(self, serial: int) -> list[str]:
         """Let every serving kind serve the uppermost version made for it.
@@ -120,6 +124,11 @@ class History:
             self._point(self.publications(version)[serving.kind], version, serial, next(made, None))
             return [f"{serving.kind} serves version {version}: version {self.stack[0]} was not made for it."]
         served = serving.current(root, self.model)
+        if served is not None and served.serial > serial:
+            raise Conflict(
+                f"{serving.kind} follows move {served.serial} of {self.model} (version {served.version}), which is "
+                f"newer than move {serial}; it was left alone. Look at `status`."
+            )
         serving.withdraw(root, self.model)
         if served is None or not self.stack:
             return []
@@ -127,8 +136,7 @@ class History:
 
     def _point(self, published: Publication, version: int, serial: int, previous: int | None) -> None:
         root, serving = self.control.serving_root, published.serving
-        if not serving.holds(root, self.model, version, published.payload):
-            serving.stage(root, self.model, version, published.payload)
+        self._stage(published, version)
         pointer = Pointer(serial=serial, version=version, digest=published.payload.digest, previous=previous)
         now = serving.current(root, self.model)
         if now is not None and now.model_copy(update={"serial": serial}) == pointer:
@@ -148,6 +156,12 @@ def pointers(control: Control, model: str) -> dict[str, Pointer]:
     root = control.serving_root
     found = {serving.kind: serving.current(root, model) for serving in present(root, model)}
     return {kind: pointer for kind, pointer in found.items() if pointer is not None}
+
+
+def served(control: Control) -> list[str]:
+    """Names of all models that any kind serves, sorted."""
+    names = {path.parent.name for path in control.serving_root.glob("*/*/pointer.json")}
+    return sorted(name for name in names if SAFE_NAME.fullmatch(name) and pointers(control, name))
 
 
 def sweep(control: Control, model: str) -> list[str]:

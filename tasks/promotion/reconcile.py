@@ -1,36 +1,70 @@
 """Bring servers and registry in line with the journal: after a kill, after a hand in the wrong place, on a schedule."""
 
+from tasks.foundations.errors import SlipwayError
+from tasks.foundations.record import Record
 from tasks.journal.fold import fold
 from tasks.promotion.aliases import align
 from tasks.promotion.control import Control
-from tasks.promotion.known import check_model
-from tasks.promotion.publish import History, pointers, prune
+from tasks.promotion.known import check_model, check_servers, strangers
+from tasks.promotion.publish import History, pointers, prune, served
 from tasks.promotion.settle import settle
 
 
-def reconcile(control: Control, model: str) -> list[str]:
-    """Finish or undo what a killed process left, remove its leftovers, mend pointers and aliases.
+class Repairs(Record):
+    """What a reconciliation did.
 
-    Returns:
-        What was done, one sentence each; empty if everything was in order.
+    Attributes:
+        done: one sentence each; empty if everything was in order.
+        failed: what could not be brought in order, one sentence each.
+    """
+
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+def reconcile(control: Control, model: str) -> Repairs:
+    """Finish or undo what a killed process left, remove its leftovers, mend staged copies, pointers and aliases.
 
     Raises:
         InputError: no such model.
         Conflict: a living process is moving the model.
-        DigestMismatch: the journal was changed by hand.
+        DigestMismatch: the journal was changed by hand, or is not that of what is served.
         SlipwayError: a pointer, or the champion's bundle, cannot be read or written.
     """
     check_model(control.journal, model)
     with control.exclusive(model, "reconcile"):
         done = settle(control, model)
         state = fold(control.journal.events(model))
+        check_servers(control, model, state)
         before = pointers(control, model)
+        history = History(control, model, state.stack, state.digests)
         if state.moved is not None:
-            History(control, model, state.stack, state.digests).switch(state.last_serial)
+            history.switch(state.last_serial)
         after = pointers(control, model)
         changed = sorted(kind for kind in before | after if before.get(kind) != after.get(kind))
+        done += history.copied
         done += [f"{kind}: pointed to {_named(after.get(kind))} again" for kind in changed]
-        return done + align(control, model, state)
+        return Repairs(done=tuple(done), failed=tuple(align(control, model, state)))
+
+
+def reconcile_all(control: Control) -> dict[str, Repairs]:
+    """Reconcile every model that the journal knows; one that cannot be reconciled does not keep the others from it.
+
+    Returns:
+        Model -> what was done; also for a model that is served and that the journal does not know.
+    """
+    known = control.journal.models()
+    unknown = {name: strangers(control, name, fold([])) for name in served(control) if name not in known}
+    return {name: _try(control, name) for name in known} | {
+        name: Repairs(failed=tuple(sentences)) for name, sentences in unknown.items()
+    }
+
+
+def _try(control: Control, model: str) -> Repairs:
+    try:
+        return reconcile(control, model)
+    except SlipwayError as error:
+        return Repairs(failed=(str(error),))
 
 
 def retain(control: Control, model: str, keep: int) -> list[str]:

@@ -7,7 +7,8 @@ from tasks.foundations.record import Record
 from tasks.journal.event import Event
 from tasks.journal.fold import State, fold
 from tasks.journal.journal import Journal
-from tasks.promotion.known import check_model
+from tasks.promotion.control import Control
+from tasks.promotion.known import check_model, strangers
 
 
 class VersionStatus(Record):
@@ -36,7 +37,7 @@ class Status(Record):
         challenger: the newest version that passed and waits, None if there is none.
         versions: every version, oldest first.
         journal: every event, oldest first, by column name.
-        warnings: interrupted moves, a broken hash chain.
+        warnings: interrupted moves, a broken hash chain, servers that follow another journal.
         serial: the journal's last serial: what `Order.expected_serial` wants.
     """
 
@@ -50,12 +51,13 @@ class Status(Record):
     serial: int
 
 
-def status(journal: Journal, model: str) -> Status:
-    """Read the journal of one model.
+def status(control: Control, model: str) -> Status:
+    """Read the journal of one model, and what its servers point to.
 
     Raises:
         InputError: no such model; the message lists those there are.
     """
+    journal = control.journal
     check_model(journal, model)
     events = journal.events(model)
     state = fold(events)
@@ -75,7 +77,7 @@ def status(journal: Journal, model: str) -> Status:
         challenger=state.challenger,
         versions=versions,
         journal=tuple(event.row() for event in events),
-        warnings=(*_broken_chain(journal, model), *interrupted),
+        warnings=(*_broken_chain(journal, model), *strangers(control, model, state), *interrupted),
         serial=state.last_serial,
     )
 

@@ -29,16 +29,12 @@ class ServingTarget(Protocol):
         ...
 
     def stage(self, root: Path, model: str, version: int, payload: Payload) -> bool:
-        """Copy the payload whole; False if it was already there.
+        """Copy the payload whole; False if it was already there, to the last byte.
 
         Raises:
-            DigestMismatch: source or copy are not what the manifest says; nothing is left behind.
+            DigestMismatch: the source is not what the manifest says; nothing is left behind.
             SlipwayError: it cannot be written (disk full, rights); nothing is left behind.
         """
-        ...
-
-    def holds(self, root: Path, model: str, version: int, payload: Payload) -> bool:
-        """Whether the version is staged, judged by names and sizes only: quick enough for a rollback."""
         ...
 
     def staged(self, root: Path, model: str) -> list[int]:
@@ -54,7 +50,7 @@ class ServingTarget(Protocol):
         ...
 
     def current(self, root: Path, model: str) -> Pointer | None:
-        """What is served now, None if nothing is."""
+        """What is served now, None if nothing is, or nothing that can be read."""
         ...
 
     def withdraw(self, root: Path, model: str) -> None:

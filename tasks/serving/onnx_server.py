@@ -24,10 +24,6 @@ class OnnxServer(Record):
         """Copy the version whole."""
         return staging.stage(self._base(root, model), version, payload)
 
-    def holds(self, root: Path, model: str, version: int, payload: Payload) -> bool:
-        """Whether the version is staged, by names and sizes."""
-        return staging.holds(self._base(root, model), version, payload)
-
     def staged(self, root: Path, model: str) -> list[int]:
         """Versions that are staged, ascending."""
         return staging.staged(self._base(root, model))
@@ -38,7 +34,7 @@ class OnnxServer(Record):
 
     def current(self, root: Path, model: str) -> Pointer | None:
         """What `pointer.json` says."""
-        return pointers.read(self._base(root, model))
+        return pointers.present(self._base(root, model))
 
     def withdraw(self, root: Path, model: str) -> None:
         """Remove `pointer.json`."""

@@ -49,18 +49,26 @@ def read(base: Path) -> Pointer | None:
         ) from error
 
 
+def present(base: Path) -> Pointer | None:
+    """As `read`, and None for a file that is not a pointer: for whoever writes it anew, as the journal says."""
+    try:
+        return read(base)
+    except SlipwayError:
+        return None
+
+
 def write(base: Path, pointer: Pointer) -> None:
     """Replace the pointer by one atomic act that survives a power cut.
 
     Raises:
         Conflict: the present pointer has a higher serial, or the same serial and other content.
     """
-    present = read(base)
-    if present == pointer:
+    now = present(base)
+    if now == pointer:
         return
-    if present is not None and present.serial >= pointer.serial:
+    if now is not None and now.serial >= pointer.serial:
         raise Conflict(
-            f"{base / NAME} already follows move {present.serial} (version {present.version}); "
+            f"{base / NAME} already follows move {now.serial} (version {now.version}); "
             f"move {pointer.serial} (version {pointer.version}) is older and was refused. Look at `status`."
         )
     write_whole(base / NAME, pointer.model_dump_json())

@@ -54,21 +54,22 @@ def folder_of(root: Path, kind: str, model: str) -> Path:
 
 
 def stage(base: Path, version: int, payload: Payload) -> bool:
-    """Copy the payload to `<base>/<version>`; False if the same content is already there.
+    """Copy the payload to `<base>/<version>`, over a damaged copy; False if it is there already, to the last byte.
 
     Raises:
-        DigestMismatch: the source, or what already stands there, is not what the payload says.
-        SlipwayError: it cannot be written (disk full, rights). Nothing is left behind in either case.
+        DigestMismatch: the source is not what the payload says.
+        SlipwayError: it cannot be written (disk full, rights). What stood there before still does in either case.
     """
     final = base / str(version)
-    if final.exists():
-        verify(final, payload)
+    if _is_intact(final, payload):
         return False
-    aside = base / f"{ASIDE}{version}-{uuid.uuid4().hex}"
+    aside, damaged = (base / f"{start}{version}-{uuid.uuid4().hex}" for start in (ASIDE, REMOVED))
     try:
         base.mkdir(parents=True, exist_ok=True)
         _check_room(base, payload)
         _copy(payload, aside)
+        if final.exists():
+            final.rename(damaged)
         aside.rename(final)
         sync(base)
     except OSError as error:
@@ -78,17 +79,8 @@ def stage(base: Path, version: int, payload: Payload) -> bool:
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True)
     return True
-
-
-def holds(base: Path, version: int, payload: Payload) -> bool:
-    """Whether every file is there with its size; contents are not read."""
-    folder = base / str(version)
-    if not folder.is_dir():
-        return False
-    return {name: path.stat().st_size for name, path in list_files(folder).items()} == {
-        name: entry.size for name, entry in payload.files.items()
-    }
 
 
 def verify(folder: Path, payload: Payload) -> None:
@@ -104,6 +96,14 @@ def verify(folder: Path, payload: Payload) -> None:
     for name, entry in payload.files.items():
         if present[name].stat().st_size != entry.size or digest_file(present[name]) != entry.sha256:
             raise _mismatch(folder, f"{name} has other bytes")
+
+
+def _is_intact(folder: Path, payload: Payload) -> bool:
+    try:
+        verify(folder, payload)
+    except (DigestMismatch, OSError):
+        return False
+    return True
 
 
 def staged(base: Path) -> list[int]:

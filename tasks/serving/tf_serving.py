@@ -37,10 +37,6 @@ class TfServing(Record):
         """Copy the SavedModel, its warm-up requests included, whole to `<model>/<version>/`."""
         return staging.stage(self._base(root, model), version, payload)
 
-    def holds(self, root: Path, model: str, version: int, payload: Payload) -> bool:
-        """Whether the version is staged, by names and sizes."""
-        return staging.holds(self._base(root, model), version, payload)
-
     def staged(self, root: Path, model: str) -> list[int]:
         """Versions that are staged, ascending."""
         return staging.staged(self._base(root, model))
@@ -53,7 +49,7 @@ class TfServing(Record):
 
     def current(self, root: Path, model: str) -> Pointer | None:
         """What `pointer.json` says."""
-        return pointers.read(self._base(root, model))
+        return pointers.present(self._base(root, model))
 
     def withdraw(self, root: Path, model: str) -> None:
         """Take the model out of `models.config`; its folders stay."""

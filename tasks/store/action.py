@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.foundations.errors import DigestMismatch
 from tasks.foundations.record import Record
 from tasks.store.artifact import Artifact
@@ -52,10 +54,10 @@ def lookup(store: Store, action: Action) -> Artifact | None:
     content = store.read(f"actions/{action.key()}.json")
     if content is None:
         return None
-    artifact = Artifact.model_validate_json(content)
     try:
+        artifact = Artifact.model_validate_json(content)
         store.path(artifact.digest)
-    except DigestMismatch:
+    except (ValidationError, DigestMismatch):  # a damaged entry is as good as none
         return None
     return artifact
 

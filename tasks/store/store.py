@@ -81,12 +81,23 @@ class Store:
         Raises:
             DigestMismatch: missing, or its content is not what the digest says.
         """
-        if self.local is None:
-            self._fetch(digest)
-        folder = self.cache / self._object(digest)
+        folder = self.folder(digest)
         if digest not in self._verified:
             self._verify(digest, folder)
             self._verified.add(digest)
+        return folder
+
+    def folder(self, digest: str) -> Path:
+        """Local folder of an artifact, not verified: for content that is checked by other means before it is used.
+
+        Raises:
+            DigestMismatch: missing.
+        """
+        if self.local is None:
+            self._fetch(digest)
+        folder = self.cache / self._object(digest)
+        if not folder.is_dir():
+            raise DigestMismatch(f"Artifact {digest} is not in the store {self.url}. Run the release again.")
         return folder
 
     def read(self, name: str) -> bytes | None:
@@ -124,7 +135,7 @@ class Store:
             manifest.unlink()
             shutil.rmtree(manifest.with_suffix(""), ignore_errors=True)
         for action in (self.cache / "actions").glob("*.json"):
-            if not dry_run and json.loads(action.read_text())["digest"] not in digests:
+            if not dry_run and _digest_of(action) not in digests:
                 action.unlink()
         return freed
 
@@ -134,7 +145,7 @@ class Store:
         if self.local is None or digest in self._verified:
             return True
         try:
-            self._verify(digest, self.local / self._object(digest))
+            self._verify(digest, self.folder(digest))
         except DigestMismatch:
             return False
         return True
@@ -174,8 +185,6 @@ class Store:
             folder.rename(target)
 
     def _verify(self, digest: str, folder: Path) -> None:
-        if not folder.is_dir():
-            raise DigestMismatch(f"Artifact {digest} is not in the store {self.url}. Run the release again.")
         found = digest_entries({name: digest_file(path) for name, path in list_files(folder).items()})
         if found != digest:
             raise DigestMismatch(
@@ -191,3 +200,11 @@ class Store:
     @staticmethod
     def _object(digest: str) -> str:
         return f"objects/{digest[:2]}/{digest}"
+
+
+def _digest_of(action: Path) -> str | None:
+    """The artifact that an action's file names, None for a file that cannot be read."""
+    try:
+        return str(json.loads(action.read_bytes())["digest"])
+    except (ValueError, KeyError, TypeError):
+        return None

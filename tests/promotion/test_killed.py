@@ -15,7 +15,7 @@ from tasks.foundations.errors import Conflict, InputError, SlipwayError
 from tasks.promotion import attempt, moves, settle
 from tasks.promotion.moves import promote, rollback
 from tasks.promotion.publish import History
-from tasks.promotion.reconcile import reconcile, retain
+from tasks.promotion.reconcile import Repairs, reconcile, retain
 from tasks.promotion.status import status
 from tasks.serving import staging
 from tasks.serving.onnx_server import OnnxServer
@@ -92,7 +92,7 @@ def assert_consistent(world: World, champion: int | None) -> None:
             if world.folder(kind, version).exists():
                 assert digest_folder(world.folder(kind, version)) == digest_folder(world.source(kind, version))
     world.control.journal.verify("digits")
-    assert reconcile(world.control, "digits") == []
+    assert reconcile(world.control, "digits") == Repairs()
 
 
 def die_while(world: World, arm: Callable[[], None], move: Callable[[], object]) -> None:
@@ -112,7 +112,7 @@ def test_a_promotion_killed_anywhere_is_finished_or_undone(world: World, point: 
     die_while(world, arm, lambda: promote(world.control, "digits", 2, ANN))
 
     assert world.phases[-1] == f"promote 2 {phase}"
-    done = reconcile(world.control, "digits")
+    done = reconcile(world.control, "digits").done
     assert_consistent(world, 1 if phase == "intent" else 2)
     assert world.phases[-1] == ("promote 2 undone" if phase == "intent" else "promote 2 done")
     assert phase == "done" or "that ann began" in done[0]
@@ -191,6 +191,7 @@ def test_an_undoing_that_is_killed_is_undone_to_its_end(world: World, owner: typ
 
     die_while(world, arm, lambda: promote(world.control, "digits", 2, ANN))
     assert world.phases[-1] == "promote 2 staged"
+    assert not [warning for warning in status(world.control, "digits").warnings if "lost" in warning]
     reconcile(world.control, "digits")
 
     # With no pointer touched yet there was nothing to undo: going on is as good.
@@ -371,7 +372,7 @@ def test_a_live_move_is_neither_overtaken_nor_reconciled(world: World) -> None:
     ):
         with pytest.raises(Conflict, match=held):
             act()
-    assert "running, or was killed" in status(world.control.journal, "digits").warnings[0]
+    assert "running, or was killed" in status(world.control, "digits").warnings[0]
     leave.set()
     child.join(60)
 
@@ -384,8 +385,8 @@ def test_a_mover_elsewhere_is_noticed_at_the_next_event(world: World, monkeypatc
     promote(world.control, "digits", 1, ANN)
     original = History.stage
 
-    def overtaken(self: History, version: int, trust_names: bool = False) -> None:
-        original(self, version, trust_names)
+    def overtaken(self: History, version: int) -> None:
+        original(self, version)
         last = world.control.journal.last("digits")
         assert last is not None
         world.control.journal.append(last.model_copy(update={"actor": "bob", "attempt": "elsewhere", "version": 1}))
@@ -409,12 +410,12 @@ def test_reconcile_mends_what_a_hand_has_broken(world: World) -> None:
     (serving / "tf_serving/digits/.staging-3-x").mkdir()
     world.aliases.set_alias("digits", "champion", 1)
 
-    done = reconcile(world.control, "digits")
+    done = reconcile(world.control, "digits").done
 
-    assert done == [
+    assert done == (
         "removed the leftover tf_serving/digits/.staging-3-x",
         "onnx_server: pointed to version 2 again",
-    ]
+    )
     assert_consistent(world, 2)
     assert promote(world.control, "digits", 1, ANN.model_copy(update={"force": True})).moved
 
@@ -424,7 +425,7 @@ def test_reconcile_of_an_unknown_model_lists_the_known_ones(world: World) -> Non
 
     with pytest.raises(InputError, match="Known: digits"):
         reconcile(world.control, "dogs")
-    assert reconcile(world.control, "digits") == []
+    assert reconcile(world.control, "digits") == Repairs()
 
 
 def test_a_killed_request_tried_again_is_applied_once(world: World) -> None:
@@ -466,7 +467,7 @@ def test_status_tells_production_versions_and_journal(world: World) -> None:
     promote(world.control, "digits", 1, ANN)
     promote(world.control, "digits", 2, ANN)
 
-    told = status(world.control.journal, "digits").model_dump(mode="json")
+    told = status(world.control, "digits").model_dump(mode="json")
 
     assert (told["model"], told["champion"], told["previous"], told["challenger"]) == ("digits", 2, 1, 3)
     assert [(each["version"], each["state"]) for each in told["versions"]] == [

@@ -48,6 +48,9 @@ def test_a_file_that_is_no_pointer_says_what_to_do(tmp_path: Path) -> None:
 
     with pytest.raises(SlipwayError, match="is not a pointer"):
         pointers.read(tmp_path)
+    assert pointers.present(tmp_path) is None
+    pointers.write(tmp_path, ONE)  # the journal knows better than a damaged file
+    assert pointers.read(tmp_path) == ONE
 
 
 def test_a_pointer_that_cannot_be_replaced_stays_and_leaves_nothing_beside(

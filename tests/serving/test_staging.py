@@ -27,7 +27,6 @@ def test_a_staged_version_is_byte_for_byte_its_source(tmp_path: Path, make_paylo
 
     assert digest_folder(tmp_path / "base" / "1") == payload.digest
     assert names(tmp_path / "base") == ["1"]
-    assert staging.holds(tmp_path / "base", 1, payload)
 
 
 def test_staging_the_same_version_again_changes_nothing(tmp_path: Path, make_payload: MakePayload) -> None:
@@ -41,12 +40,36 @@ def test_staging_the_same_version_again_changes_nothing(tmp_path: Path, make_pay
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_staged_version_with_other_bytes_is_never_replaced(tmp_path: Path, make_payload: MakePayload) -> None:
-    staging.stage(tmp_path / "base", 1, make_payload("one"))
+@pytest.mark.parametrize("damage", ["a bit", "a file too many", "a file missing"])
+def test_a_damaged_copy_is_replaced(tmp_path: Path, make_payload: MakePayload, damage: str) -> None:
+    payload = make_payload("one")
+    staging.stage(tmp_path / "base", 1, payload)
+    file = tmp_path / "base" / "1" / "saved_model.pb"
+    if damage == "a bit":
+        content = file.read_bytes()
+        file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    elif damage == "a file missing":
+        file.unlink()
+    else:
+        file.with_name("more").touch()
+
+    assert staging.stage(tmp_path / "base", 1, payload)
+
+    assert digest_folder(tmp_path / "base" / "1") == payload.digest
+    assert names(tmp_path / "base") == ["1"]
+
+
+def test_a_damaged_copy_stays_where_the_source_is_damaged_too(tmp_path: Path, make_payload: MakePayload) -> None:
+    payload = make_payload("one")
+    staging.stage(tmp_path / "base", 1, payload)
+    copy = tmp_path / "base" / "1" / "saved_model.pb"
+    for file in (copy, Path(payload.folder, "saved_model.pb")):
+        file.write_bytes(b"x" * file.stat().st_size)
 
     with pytest.raises(DigestMismatch, match="has other bytes"):
-        staging.stage(tmp_path / "base", 1, make_payload("two"))
-    assert staging.holds(tmp_path / "base", 1, make_payload("one"))
+        staging.stage(tmp_path / "base", 1, payload)
+    assert copy.read_bytes().startswith(b"x")
+    assert names(tmp_path / "base") == ["1"]
 
 
 @pytest.mark.parametrize("size_stays", [True, False])
@@ -92,15 +115,6 @@ def test_verify_names_the_file_that_is_wrong(tmp_path: Path, make_payload: MakeP
 
     with pytest.raises(DigestMismatch, match=file.name):
         staging.verify(tmp_path / "base" / "1", payload)
-
-
-def test_holds_sees_a_missing_version_and_a_wrong_size(tmp_path: Path, make_payload: MakePayload) -> None:
-    payload = make_payload("one")
-    assert not staging.holds(tmp_path / "base", 1, payload)
-
-    staging.stage(tmp_path / "base", 1, payload)
-    (tmp_path / "base" / "1" / "empty").write_text("no more")
-    assert not staging.holds(tmp_path / "base", 1, payload)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_pruning_and_sweeping_reach_the_models_folder(
 
     assert target.prune(tmp_path, "digits", frozenset()) == [1]
     assert target.sweep(tmp_path, "digits") == [".staging-4-x"]
-    assert target.holds(tmp_path, "digits", 2, make_payload("one"))
+    assert not target.stage(tmp_path, "digits", 2, make_payload("one"))
 
 
 def parsed_config(root: Path) -> dict[str, tuple[str, list[int], dict[str, int]]]:

@@ -1,0 +1,136 @@
+"""Copies, pointers, journals and registries that something other than Slipway has damaged, lost or replaced."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from promotion_world import ANN, World
+
+from tasks.foundations.errors import DigestMismatch
+from tasks.journal.journal import Journal
+from tasks.promotion.moves import promote, rollback
+from tasks.promotion.reconcile import reconcile, reconcile_all
+from tasks.promotion.registration import record_version
+from tasks.promotion.status import status
+
+FIRST = b"model.onnx of 1\n" * 1000
+
+
+def flip(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+@pytest.fixture
+def second(world: World) -> World:
+    """Version 2 in production, version 1 before it."""
+    world.register(1, 2)
+    for version in (1, 2):
+        promote(world.control, "digits", version, ANN)
+    return world
+
+
+def bundled(world: World, version: int) -> Path:
+    return world.home / "bundles" / world.state.digests[version] / "targets" / "cpu" / "model.onnx"
+
+
+def test_a_rollback_never_points_to_a_damaged_copy(second: World) -> None:
+    flip(second.folder("onnx_server", 1) / "model.onnx")
+
+    rollback(second.control, "digits", ANN)
+
+    assert (second.folder("onnx_server", 1) / "model.onnx").read_bytes() == FIRST
+    assert second.served == {"onnx_server": 1, "tf_serving": 1}
+
+
+def test_a_rollback_needs_no_bundle_while_the_copies_are_whole(second: World) -> None:
+    flip(bundled(second, 1))
+
+    rollback(second.control, "digits", ANN)
+
+    assert (second.folder("onnx_server", 1) / "model.onnx").read_bytes() == FIRST
+
+
+def test_a_rollback_with_copy_and_bundle_damaged_is_refused_and_undone(second: World) -> None:
+    flip(bundled(second, 1))
+    flip(second.folder("onnx_server", 1) / "model.onnx")
+
+    with pytest.raises(DigestMismatch, match=r"model\.onnx has other bytes"):
+        rollback(second.control, "digits", ANN)
+    assert second.served == {"onnx_server": 2, "tf_serving": 2}
+    assert second.phases[-1] == "rollback 1 undone"
+
+
+def test_reconcile_copies_a_damaged_champion_again(second: World) -> None:
+    flip(second.folder("onnx_server", 2) / "model.onnx")
+
+    assert reconcile(second.control, "digits").done == ("onnx_server: copied version 2 again",)
+    assert reconcile(second.control, "digits").done == ()
+
+
+@pytest.mark.parametrize("content", ["", '{"serial": 3', "[]"])
+@pytest.mark.parametrize("move", [lambda c: rollback(c, "digits", ANN), lambda c: reconcile(c, "digits")])
+def test_a_pointer_that_cannot_be_read_is_written_anew(
+    second: World, content: str, move: Callable[..., object]
+) -> None:
+    (second.home / "serving/onnx_server/digits/pointer.json").write_text(content)
+
+    move(second.control)
+
+    assert second.served["onnx_server"] == second.served["tf_serving"] == second.state.champion
+
+
+def test_a_registry_that_does_not_answer_is_no_success(second: World) -> None:
+    def dead() -> None:
+        raise ConnectionError("nobody there")
+
+    (failed,) = reconcile(replace(second.control, open_aliases=dead), "digits").failed
+
+    assert "aliases of digits could not be set (ConnectionError: nobody there)" in failed
+
+
+def test_a_model_that_cannot_be_reconciled_does_not_keep_the_others_from_it(second: World) -> None:
+    record_version(second.control, "cats", 1, second.bundle(7, model="cats"), ANN)
+    with sa.create_engine(f"sqlite:///{second.home}/journal.db").begin() as connection:
+        connection.execute(sa.text("UPDATE journal SET actor = 'mallory' WHERE model = 'cats'"))
+    (second.home / "serving/onnx_server/digits/pointer.json").unlink()
+
+    repairs = reconcile_all(second.control)
+
+    assert "is broken at serial 1" in repairs["cats"].failed[0]
+    assert repairs["digits"].done == ("onnx_server: pointed to version 2 again",)
+
+
+@pytest.fixture
+def lost(second: World) -> World:
+    """Production goes on; its journal was lost, and an empty one took its place."""
+    for file in second.home.glob("journal.db*"):
+        file.unlink()
+    second.control = replace(second.control, journal=Journal(f"sqlite:///{second.home}/journal.db"))
+    return second
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda c: promote(c, "digits", 3, ANN),
+        lambda c: rollback(c, "digits", ANN),
+        lambda c: reconcile(c, "digits"),
+    ],
+)
+def test_a_journal_that_is_not_that_of_what_is_served_moves_nothing(lost: World, move: Callable[..., object]) -> None:
+    lost.register(3)
+
+    with pytest.raises(
+        DigestMismatch, match=r"serves version 2 of digits after move \d+, but .* ends at 1: it was lost"
+    ):
+        move(lost.control)
+    assert lost.served == {"onnx_server": 2, "tf_serving": 2}
+    assert lost.phases == []
+    assert "it was lost or reset" in status(lost.control, "digits").warnings[0]
+
+
+def test_what_is_served_and_no_journal_knows_is_named(lost: World) -> None:
+    assert "ends at 0: it was lost or reset" in reconcile_all(lost.control)["digits"].failed[0]

@@ -19,6 +19,7 @@ from flows.summarize import summarize
 from tasks.bundle.manifest import Manifest
 from tasks.foundations.errors import Conflict, Inconclusive, Refused
 from tasks.foundations.files import full_disk_said
+from tasks.journal.fold import fold
 from tasks.pack import pack
 from tasks.predict import REFERENCE_BATCH, predict
 from tasks.promote import promote
@@ -96,8 +97,9 @@ def _gate(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, 
 def _register(desk: Desk, story: Story, bundle: Artifact | None) -> None:
     log = release_log(desk, summarize(desk, story), story)
     path = str(desk.store.path(bundle.digest)) if bundle else None
+    above = max(fold(desk.control.journal.events(desk.config.name)).versions, default=0)
     published = register(
-        desk.executor, PublishRequest(place=desk.registry, log=log, model=desk.config.name, bundle=path)
+        desk.executor, PublishRequest(place=desk.registry, log=log, model=desk.config.name, bundle=path, above=above)
     )
     story.mlflow = published
     if bundle and published.version is not None:

@@ -43,14 +43,14 @@ class PublishRequest(Record):
         log: what its run shows.
         model: registered name.
         bundle: absolute path of the sealed bundle, or None for a release that was refused.
-        tags: of the version.
+        above: highest version that the journal knows: its number and those below are never given away again.
     """
 
     place: Place
     log: ReleaseLog
     model: str
     bundle: str | None = None
-    tags: dict[str, str] = {}
+    above: int = 0
 
 
 class PublishResult(Record):
@@ -154,8 +154,8 @@ def publish(request: PublishRequest) -> PublishResult:
     version = None
     try:
         if request.bundle is not None:
-            marks = {**request.tags, RELEASE_TAG: request.log.release}
-            version = registry.register(request.model, Path(request.bundle), run_id, marks)
+            marks = {RELEASE_TAG: request.log.release}
+            version = registry.register(request.model, Path(request.bundle), run_id, marks, request.above)
     except BaseException:
         registry.finish(run_id, "FAILED")
         raise

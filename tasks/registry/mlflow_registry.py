@@ -71,11 +71,21 @@ class Registry:
         """Close a run."""
         finish(self._client, run_id, status)
 
-    def register(self, model: str, bundle: Path, run_id: str, tags: Mapping[str, str] | None = None) -> int:
+    def register(
+        self, model: str, bundle: Path, run_id: str, tags: Mapping[str, str] | None = None, above: int = 0
+    ) -> int:
         """Log a bundle to a run and register it as the model's next version.
 
         The version is created after all files are there and verified, in one transaction: a process killed before it
         leaves files that no version names.
+
+        Args:
+            model: registered name.
+            bundle: the sealed bundle.
+            run_id: run that takes its files.
+            tags: of the version.
+            above: highest number that was ever given away; lower ones, which a registry that was lost and made anew
+                would give away again, are passed over.
 
         Returns:
             The version's number, never used before.
@@ -91,8 +101,11 @@ class Registry:
             verify(local)
         self._ensure_model(model)
         marks = {RELEASE_TAG: manifest.made_by.release, DIGEST_TAG: manifest.digest, **(tags or {})}
-        version = persist(lambda: self._client.create_model_version(model, source, run_id, tags=marks))
-        return int(version.version)
+        while True:
+            version = persist(lambda: self._client.create_model_version(model, source, run_id, tags=marks)).version
+            if int(version) > above:
+                return int(version)
+            persist(partial(self._client.delete_model_version, model, version))
 
     def find(self, model: str, release: str) -> VersionInfo | None:
         """The version that a release has registered, or None."""

@@ -235,6 +235,14 @@ def test_a_deleted_versions_number_is_never_used_again(place, registry, tmp_path
     assert [info.version for info in registry.versions("deleted")] == [3, 1]
 
 
+def test_a_registry_that_was_lost_gives_no_number_away_that_the_journal_knows(place, registry, tmp_path):
+    asked = publish_request(place, "lost", bundle(tmp_path), "r-lost").model_copy(update={"above": 3})
+
+    assert jobs.publish(asked).version == 4
+    assert [info.version for info in registry.versions("lost")] == [4]
+    verify(registry.locate("lost", 4, tmp_path / "cache"))
+
+
 def test_a_version_with_an_alias_is_not_deleted(place, registry, tmp_path):
     jobs.publish(publish_request(place, "kept", bundle(tmp_path), "r-kept"))
     registry.set_alias("kept", "champion", 1)

@@ -119,6 +119,19 @@ def test_an_action_is_remembered_until_its_files_change(tmp_path):
     assert lookup(Store(str(tmp_path), tmp_path), action()) is None
 
 
+@pytest.mark.parametrize("content", ["", '{"digest": ', "[]"])
+def test_a_damaged_entry_of_the_index_is_as_good_as_none(tmp_path, content):
+    store = Store(str(tmp_path), tmp_path)
+    artifact = publish(store, a="1")
+    remember(store, action(), artifact)
+    (entry,) = (tmp_path / "actions").iterdir()
+    entry.write_text(content)
+
+    assert lookup(store, action()) is None
+    store.retain({artifact.digest})
+    assert not entry.exists()
+
+
 @pytest.mark.parametrize("field", sorted(Action.model_fields))
 def test_every_field_of_an_action_is_in_its_key(field):
     changed = {"inputs": {"a": "b"}, "settings": {"a": 1}, "libraries": {"a": "1"}, "seed": 1}.get(field, "changed")

@@ -1,7 +1,7 @@
 """What a running job tells about itself, `epoch 3 of 15` for example, without any lock shared between processes.
 
 A queue's lock dies with a killed worker and then blocks the others; a small file a job cannot. The worker replaces
-the file's content, the waiting thread looks at it.
+the file's content, its process id and a text, and the waiting thread looks at it.
 """
 
 import os
@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = ".progress-"
+GRACE_S = 2.0  # for pebble to notice by itself that a process has died
 _channel: Path | None = None
+_worker = 0
 
 
 def report(text: str) -> None:
     """Say how far the present job is; does nothing outside a worker."""
     if _channel is not None:
-        _channel.write_text(text)
+        _channel.write_text(f"{_worker}\n{text}")
 
 
 def use(channel: Path) -> None:
     """Direct `report` of this process to a channel."""
-    global _channel
-    _channel = channel
+    global _channel, _worker
+    _channel, _worker = channel, os.getpid()  # a child that the job forks reports for it
+    report("")
 
 
 @contextmanager
@@ -60,15 +63,27 @@ def follow(
     """Wait for a future and pass each new text on; exceptions of the future are left for `future.result()`.
 
     Raises:
-        CancelledError: its process is gone, and pebble tells the future of a stopped process nothing.
+        CancelledError: its process was stopped, and pebble tells the future of a stopped process nothing.
+        ProcessLookupError: its process has left by itself, with exit code 0, which pebble does not notice.
     """
-    last = ""
+    last, left = "", 0
     while not future.done():
         if is_gone():
             raise CancelledError
         with suppress(NotYet):
             future.exception(timeout=poll_s)
-        text = channel.read_text()
+        process, whole, text = channel.read_text().partition("\n")
         if text and text != last and on_progress:
             on_progress(text)
             last = text
+        left = left + 1 if whole and not _is_alive(int(process)) else 0
+        if left * poll_s > GRACE_S and not future.done():
+            raise ProcessLookupError
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False

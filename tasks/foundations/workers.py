@@ -91,7 +91,10 @@ class Workers:
                 follow(channel, future, on_progress, lambda: self._is_gone(kind, process), POLL_S)
                 return future.result()
             except BaseException as error:
-                raise _explained(self._meaning(error, kind, process), job, timeout_s, self.settings.log) from error
+                meaning = self._meaning(error, kind, process)
+                if isinstance(meaning, ProcessLookupError):
+                    self._drop(kind, process)
+                raise _explained(meaning, job, timeout_s, self.settings.log) from error
 
     def close(self, *kinds: Kind) -> None:
         """End all workers of these kinds at once, busy or idle; of every kind if none is named."""
@@ -112,6 +115,13 @@ class Workers:
         if isinstance(error, RuntimeError) and not process.active:
             return BrokenExecutor()
         return error
+
+    def _drop(self, kind: Kind, process: Any) -> None:
+        """Take no job to a process any more whose pool waits for it in vain."""
+        with self._changed:
+            if process in self._all[kind]:
+                self._all[kind].remove(process)
+        process.stop()
 
     def _is_gone(self, kind: Kind, process: Any) -> bool:
         return process not in self._all[kind]
@@ -185,6 +195,11 @@ def _explained(error: BaseException, job: str, timeout_s: float | None, log: str
     if isinstance(error, MemoryError):
         return StepFailed(
             f"{name} ran out of memory. Free memory, make batches smaller, or raise execution.memory_limit_gb."
+        )
+    if isinstance(error, ProcessLookupError):
+        return WorkerKilled(
+            f"the worker process of {name} ended (exit code 0) before it answered. Something in it called exit; {log} "
+            "may say what."
         )
     if isinstance(error, ProcessExpired):
         return WorkerKilled(f"the worker process of {name} died ({_cause(error.exitcode)}) before it answered.")

@@ -42,6 +42,13 @@ def test_a_killed_worker_costs_only_its_own_job(workers):
     assert workers.run(f"{JOBS}:double", Number(value=1), kind="plain") == Number(value=2)
 
 
+def test_a_worker_that_leaves_as_if_all_were_well_costs_only_its_own_job(workers):
+    with pytest.raises(WorkerKilled, match="leave ended .exit code 0. before it answered"):
+        workers.run(f"{JOBS}:leave", Number(), kind="plain", timeout_s=60)
+
+    assert workers.run(f"{JOBS}:double", Number(value=1), kind="plain") == Number(value=2)
+
+
 def test_a_job_that_never_ends_is_stopped_at_its_limit(workers):
     with pytest.raises(TimedOut, match="limit of 0.5 s"):
         workers.run(f"{JOBS}:hang", Number(), kind="plain", timeout_s=0.5)

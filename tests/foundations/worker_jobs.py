@@ -26,6 +26,10 @@ def die(_: Number) -> Number:
     return Number()
 
 
+def leave(_: Number) -> Number:
+    os._exit(0)
+
+
 def hang(_: Number) -> Number:
     time.sleep(600)
     return Number()

@@ -1,5 +1,6 @@
 """A gate's bound as a line on the plots: `max_drop 0.01 against reference` is the floor 0.9733, not 0.01."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tasks.evaluation.gates import Gate
@@ -24,7 +25,7 @@ def limit_lines(
     for gate in gates:
         if gate.concerns(target) and gate.slices is None and gate.metric in (primary_metric, *TIMES):
             value = _value(gate, partners.get(gate.partner or "", {}).get(gate.metric))
-            if value is not None:
+            if value is not None and math.isfinite(value):  # a speed-up of 1e-320 has no place on any axis
                 lines.append(LimitLine(metric=gate.metric, value=value, label=gate.describe()))
     return tuple(lines)
 
@@ -35,10 +36,14 @@ def _value(gate: Gate, base: float | None) -> float | None:
     if base is None:
         return None
     better = 1.0 if gate.is_better_higher else -1.0
-    return {
-        "max_drop": base - better * gate.allowed,
-        "max_drop_percent": base - better * abs(base) * gate.allowed / 100,
-        "min_gain": base + better * gate.allowed,
-        "min_speedup": base / gate.allowed,
-        "max_ratio": base * gate.allowed,
-    }[gate.bound]
+    match gate.bound:
+        case "max_drop":
+            return base - better * gate.allowed
+        case "max_drop_percent":
+            return base - better * abs(base) * gate.allowed / 100
+        case "min_gain":
+            return base + better * gate.allowed
+        case "min_speedup":
+            return base / gate.allowed
+        case _:  # max_ratio
+            return base * gate.allowed

@@ -1,5 +1,6 @@
 """The sentences of a release: why this one, what was refused and by which gate. One wording for every place."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ WORDS: dict[Outcome, str] = {
     "broken": "broken",
     "not_applicable": "not applicable",
 }
+_AT_LEAST = ("min", "min_gain", "min_speedup")
 _SEVERITY: tuple[Status, ...] = ("fail", "inconclusive", "pass", "not_applicable")
 
 
@@ -106,8 +108,24 @@ def tally(row: CandidateRow) -> str:
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The verdict that decides among several of one gate (its slices)."""
-    return min(verdicts, key=lambda verdict: _SEVERITY.index(verdict.status), default=None)
+    """The verdict that decides among several of one gate (its slices); of equal ones the nearest to the limit."""
+    return min(verdicts, key=lambda verdict: (_SEVERITY.index(verdict.status), _room(verdict)), default=None)
+
+
+def _room(verdict: Verdict) -> float:
+    """What is left up to the limit, below 0 beyond it: of the point where that fails, else of its bound.
+
+    A verdict without a figure has none: what could not be judged comes before what was.
+    """
+    if verdict.measured is None or verdict.allowed is None:
+        return -math.inf
+    at_least = verdict.gate.removeprefix(f"{verdict.metric} ").partition(" ")[0] in _AT_LEAST
+    figure = verdict.measured
+    if verdict.status != "fail":
+        if verdict.interval is None:
+            return -math.inf
+        figure = verdict.interval[0 if at_least else 1]
+    return figure - verdict.allowed if at_least else verdict.allowed - figure
 
 
 def _advantages(summary: ReleaseSummary, row: CandidateRow) -> str:

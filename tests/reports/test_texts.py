@@ -4,11 +4,18 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tasks.evaluation.gates import Gate
+from tasks.evaluation.gates import BOUNDS, Gate
 from tasks.evaluation.verdict import Verdict
 from tasks.reports import figures, format, markdown, reasons, tables
 from tasks.reports.limits import limit_lines
+
+PARTNERS = {
+    "reference": {"accuracy": 0.98},
+    "float32": {"p50_ms": 1.0, "p99_ms": 2.0},
+    "champion": {"accuracy": 0.95},
+}
 
 
 def test_markdown_shows_the_decision_every_candidate_and_why_not(any_case):
@@ -118,6 +125,42 @@ def test_the_gate_matrix_shows_the_slice_that_decides(summary):
     assert reasons.short_reason(row) == "accuracy a=2"
 
 
+@pytest.mark.parametrize(
+    ("gate", "status", "slices", "decides"),
+    [
+        ("accuracy max_drop 0.1", "pass", [(0.0, 0.02), (0.01, 0.09), (0.0, 0.05)], 1),
+        ("accuracy min 0.9", "pass", [(0.98, 0.99), (0.95, 0.99), (0.91, 0.99)], 2),
+        ("accuracy min 0.9", "inconclusive", [(0.89, 0.99), (0.7, 0.99), None], 2),
+        ("accuracy max_drop 0.1", "fail", [(0.12, 0.2), (0.1, 0.9)], 1),
+        ("accuracy max_drop 0.1", "pass", [(0.0, 0.05), (0.0, 0.05)], 0),
+    ],
+)
+def test_of_slices_with_one_status_the_one_nearest_to_the_limit_decides(gate, status, slices, decides):
+    limit = 0.9 if " min " in gate else 0.1
+    verdicts = [
+        Verdict(
+            gate=f"{gate} on a={number}",
+            metric="accuracy",
+            slice=f"a={number}",
+            status=status,
+            allowed=limit,
+            measured=sum(interval) / 2 if interval else 0.95,
+            interval=interval,
+            reason="",
+        )
+        for number, interval in enumerate(slices)
+    ]
+
+    assert reasons.worst(verdicts) is verdicts[decides]
+
+
+def test_a_slice_that_could_not_be_judged_decides_before_one_that_failed():
+    failed = Verdict(gate="g", metric="accuracy", status="fail", measured=0.5, allowed=0.1, reason="")
+    missing = Verdict(gate="g", metric="accuracy", status="fail", reason="no such slice")
+
+    assert reasons.worst([failed, missing]) is missing
+
+
 def test_slices_are_coloured_by_their_drop_against_the_reference(summary):
     table = tables.heat_table(summary, "cpu", "classes")
 
@@ -190,13 +233,7 @@ def test_the_choices_own_reason_leads(summary):
     ],
 )
 def test_a_bound_becomes_the_value_that_it_allows(gate, expected):
-    partners = {
-        "reference": {"accuracy": 0.98},
-        "float32": {"p50_ms": 1.0, "p99_ms": 2.0},
-        "champion": {"accuracy": 0.95},
-    }
-
-    (line,) = limit_lines([Gate.model_validate(gate)], "cpu", "accuracy", partners)
+    (line,) = limit_lines([Gate.model_validate(gate)], "cpu", "accuracy", PARTNERS)
 
     assert line.value == pytest.approx(expected)
 
@@ -205,6 +242,30 @@ def test_an_error_metric_gets_a_ceiling():
     (line,) = limit_lines([Gate(metric="rmse", max_drop=0.1)], "cpu", "rmse", {"reference": {"rmse": 0.4}})
 
     assert line.value == pytest.approx(0.5)
+
+
+@given(
+    bound=st.sampled_from(BOUNDS),
+    metric=st.sampled_from(("accuracy", "log_loss", "rmse", "p50_ms", "f.py:cost")),
+    allowed=st.sampled_from((0.0, 5e-324, 1e-300, 1e-9, 1.0)),
+    base=st.sampled_from((None, 0.0, 5e-324, 0.98, 1e300)),
+)
+def test_no_bound_however_small_costs_the_report(bound, metric, allowed, base):
+    try:
+        gate = Gate.model_validate({"metric": metric, bound: allowed})
+    except ValidationError:
+        return
+
+    lines = limit_lines([gate], "cpu", metric, {gate.partner or "": {metric: base}})
+
+    assert all(math.isfinite(line.value) for line in lines)
+
+
+@pytest.mark.parametrize("bound", ["max_drop", "max_drop_percent", "min_gain"])
+def test_a_bound_of_0_is_a_line_at_the_others_value(bound):
+    (line,) = limit_lines([Gate.model_validate({"metric": "accuracy", bound: 0})], "cpu", "accuracy", PARTNERS)
+
+    assert line.value == 0.98
 
 
 def test_gates_without_a_place_on_the_plot_have_no_line():

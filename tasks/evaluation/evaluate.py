@@ -52,11 +52,17 @@ def call_metric(name: str, function: UserMetric, labels: Array, outputs: Array) 
         InputError: it raised, or did not return a finite number.
     """
     try:
-        value = float(function(labels, outputs))
+        answer: Any = function(labels, outputs)
     except RAISED as error:
         raise InputError(
             f"{name} raised {type(error).__name__}: {error}. It is called as f(labels, outputs) -> float."
         ) from error
+    try:
+        value = float(answer)
+    except (TypeError, ValueError, OverflowError) as error:  # the metric itself raised nothing
+        shape = getattr(answer, "shape", ())
+        what = f"an array of shape {shape}" if shape else f"{answer!r:.60}"
+        raise InputError(f"{name} returned {what} where one number is expected, e.g. the mean over rows.") from error
     if not np.isfinite(value):
         raise InputError(f"{name} returned {value}; a metric must be a finite number.")
     return value

@@ -132,7 +132,9 @@ def test_the_users_function_gets_labels_then_outputs_as_they_are():
         (lambda labels, outputs: 1 / 0, "m.py:f raised ZeroDivisionError"),
         (lambda labels, outputs: float("nan"), "m.py:f returned nan"),
         (lambda labels: 1.0, "m.py:f raised TypeError"),
-        (lambda labels, outputs: None, "m.py:f raised TypeError"),
+        (lambda labels, outputs: None, "m.py:f returned None where one number is expected"),
+        (lambda labels, outputs: outputs[:, 0], r"m.py:f returned an array of shape \(3,\) where one number"),
+        (lambda labels, outputs: [1.0, 2.0], r"m.py:f returned \[1.0, 2.0\] where one number"),
     ],
 )
 def test_a_users_function_that_fails_is_one_sentence(function, sentence):

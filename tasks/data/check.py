@@ -54,8 +54,8 @@ def check_labels(split: str, labels: Array, task: Task, width: int | None) -> tu
         The distinct classes, sorted; empty for regression.
 
     Raises:
-        InputError: one-hot or non-integer classes, classes out of range, labels that are no numbers, another
-            number of columns than the model's output has.
+        InputError: several labels a row, non-integer classes, classes out of range, labels that are no numbers,
+            another number of columns than the model's output has.
     """
     if task == "regression":
         _check_targets(split, labels, width)
@@ -164,18 +164,32 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _check_class_form(split: str, labels: Array) -> None:
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        raise InputError(
-            f"data: {split} labels have shape {labels.shape}: one-hot labels are not supported yet. "
-            "Give one integer class a row, e.g. labels.argmax(axis=1)."
-        )
     if labels.ndim != 1:
-        raise InputError(f"data: {split} labels have shape {labels.shape}. Expected (rows,), e.g. labels.reshape(-1).")
+        raise InputError(f"data: {split} labels have shape {labels.shape}{_form_advice(labels)}")
     if labels.dtype.kind not in "biu":
         raise InputError(
             f"data: {split} labels are {labels.dtype}, the first is {labels[0]!r}. "
             "Classification needs integer classes 0, 1, 2, ...; e.g. numpy.unique(labels, return_inverse=True)[1]."
         )
+
+
+def _form_advice(labels: Array) -> str:
+    if labels.size == len(labels):
+        return ". Expected (rows,), e.g. labels.reshape(-1)."
+    if labels.ndim == 2 and _is_one_hot(labels):
+        return ": one-hot labels are not supported yet. Give one integer class a row, e.g. labels.argmax(axis=1)."
+    return (
+        ", several a row. Expected (rows,): one class a row. Labels of sequences (one a time step) and several labels "
+        "at once are not supported."
+    )
+
+
+def _is_one_hot(labels: Array) -> bool:
+    """Whether each row shares 1 out among the classes: only then does argmax give the class that was meant."""
+    return labels.dtype.kind in "biuf" and all(
+        bool(((rows >= 0) & (rows <= 1)).all()) and np.allclose(rows.sum(axis=1, dtype=np.float64), 1, atol=1e-3)
+        for _, rows in chunks(labels)
+    )
 
 
 def _check_targets(split: str, labels: Array, width: int | None) -> None:

@@ -53,7 +53,8 @@ def sentences(error: "ValidationError", source: Source, schema: dict[str, Any]) 
 def sentence(source: Source, where: Where, message: str) -> str:
     """One line for people: `digits.yaml:12: targets.cpu.threads: must be at least 1. Got 0` and a full stop."""
     place = ".".join(str(part) for part in where)
-    return f"{source.path}:{source.line(where)}: {place}: {message.rstrip('.')}."
+    end = "" if message.endswith(("?", ".")) else "."
+    return f"{source.path}:{source.line(where)}: {place}: {message}{end}"
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -18,6 +18,7 @@ Partner = Literal["reference", "float32", "champion"]
 
 BOUNDS: tuple[Bound, ...] = ("min", "max", "max_drop", "max_drop_percent", "min_gain", "min_speedup", "max_ratio")
 ABSOLUTE = ("min", "max")
+SHARES = ("accuracy", "macro_f1", "roc_auc", "agreement")  # and top_K_accuracy
 TOP_K = re.compile(r"top_(\d+)_accuracy")
 FAMILIES: dict[str, Family] = {
     **{metric.name: "quality" for metric in (*CLASSIFICATION, *REGRESSION)},
@@ -153,7 +154,8 @@ class Gate(Record):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        for complaint in (_metric_complaint, _bound_complaint, _partner_complaint, _option_complaint):
+        complaints = (_metric_complaint, _bound_complaint, _value_complaint, _partner_complaint, _option_complaint)
+        for complaint in complaints:
             sentence = complaint(self)
             if sentence:
                 raise ValueError(sentence)
@@ -177,12 +179,26 @@ def _bound_complaint(gate: Gate) -> str | None:
     sensible = (absolute, *RELATIVE[gate.family])
     if given[0] in sensible:
         return None
+    use = f"Use one of {', '.join(sensible)}."
+    if given[0] not in ABSOLUTE:
+        return f"{given[0]} is not a bound of {gate.metric}. {use}"
     better = "higher" if gate.is_better_higher else "lower"
     hint = " If it is not, add higher_is_better: false." if is_function(gate.metric) and gate.is_better_higher else ""
-    return (
-        f"{given[0]} makes no sense for {gate.metric}, which is better when {better}. Use one of {', '.join(sensible)}."
-        + hint
-    )
+    return f"{given[0]} makes no sense for {gate.metric}, which is better when {better}. {use}{hint}"
+
+
+def _value_complaint(gate: Gate) -> str | None:
+    """A bound that every model keeps, or none, is a slip of the pen: mostly a percentage."""
+    if gate.metric not in SHARES and not TOP_K.fullmatch(gate.metric):
+        return None
+    if gate.bound == "max_drop_percent":
+        return (
+            None if gate.allowed <= 100 else f"{gate.metric} cannot lose more than 100 percent. Got {gate.allowed:g}."
+        )
+    if 0 <= gate.allowed <= 1:
+        return None
+    hint = f"Did you mean {gate.allowed / 100:g}?" if 1 < gate.allowed <= 100 else f"Got {gate.allowed:g}."
+    return f"{gate.metric} is a share from 0 to 1. {hint}"
 
 
 def _partner_complaint(gate: Gate) -> str | None:

@@ -43,7 +43,18 @@ def test_a_gate_knows_its_partner_and_its_phrase(fields, partner, phrase):
         ({"metric": "xyzzy", "max": 1}, "Known: accuracy, macro_f1"),
         ({"metric": "accuracy"}, "exactly one of .* has none"),
         ({"metric": "accuracy", "min": 0.9, "max_drop": 0.1}, "has min, max_drop"),
-        ({"metric": "accuracy", "min_speedup": 1.0}, "min_speedup makes no sense for accuracy"),
+        (
+            {"metric": "accuracy", "min_speedup": 1.0},
+            "min_speedup is not a bound of accuracy. Use one of min, max_drop",
+        ),
+        ({"metric": "throughput_per_s", "max_drop_percent": 5}, "is not a bound of throughput_per_s. Use one of min, "),
+        ({"metric": "mae", "max_ratio": 1.1}, "max_ratio is not a bound of mae. Use one of max, max_drop"),
+        ({"metric": "accuracy", "min": 95}, r"accuracy is a share from 0 to 1. Did you mean 0.95\?"),
+        ({"metric": "top_5_accuracy", "max_drop": 2}, r"top_5_accuracy is a share .* Did you mean 0.02\?"),
+        ({"metric": "macro_f1", "min": -0.5}, "macro_f1 is a share from 0 to 1. Got -0.5"),
+        ({"metric": "roc_auc", "min_gain": 500}, "roc_auc is a share from 0 to 1. Got 500"),
+        ({"metric": "agreement", "min": 99.5}, r"agreement is a share from 0 to 1. Did you mean 0.995\?"),
+        ({"metric": "accuracy", "max_drop_percent": 101}, "accuracy cannot lose more than 100 percent. Got 101"),
         ({"metric": "accuracy", "max": 0.9}, "better when higher. Use one of min, max_drop"),
         ({"metric": "log_loss", "min": 0.9}, "better when lower. Use one of max, max_drop"),
         ({"metric": "p50_ms", "max_drop": 1}, "Use one of max, min_speedup, max_ratio"),
@@ -97,6 +108,22 @@ def test_fitting_gates_are_accepted_and_name_the_users_functions_once():
     ]
     check_gates(gates, CLASSIFICATION, ["cpu"])
     assert metric_functions(gates) == ["m.py:f"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metric": "accuracy", "min": 1},
+        {"metric": "accuracy", "max_drop": 0},
+        {"metric": "accuracy", "max_drop_percent": 100},
+        {"metric": "rmse", "max_drop": 12},
+        {"metric": "rmse", "max_drop_percent": 150},
+        {"metric": "r2", "min": -1},
+        {"metric": "digits.py:cost", "min": 95},
+    ],
+)
+def test_a_bound_at_the_edge_or_of_a_figure_without_edges_is_accepted(fields):
+    assert Gate.model_validate(fields)
 
 
 def test_a_gate_written_out_reads_back_the_same():

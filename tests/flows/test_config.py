@@ -256,8 +256,13 @@ BROKEN = {
         "metric: accuracy",
         "metric: p50_ms",
         15,
-        "gates.0: max_drop makes no sense for p50_ms, which is better when lower. "
-        "Use one of max, min_speedup, max_ratio.",
+        "gates.0: max_drop is not a bound of p50_ms. Use one of max, min_speedup, max_ratio.",
+    ),
+    "a share in percent": (
+        "max_drop: 0.02",
+        "max_drop: 2",
+        15,
+        "gates.0: accuracy is a share from 0 to 1. Did you mean 0.02?",
     ),
     "bound for the other direction of your own metric": (
         "metric: accuracy, max_drop: 0.02",

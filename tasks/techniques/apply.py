@@ -95,7 +95,7 @@ def _apply(technique: Technique, step: Step) -> None:
     except Exception as error:
         raise StepFailed(
             f"{technique.kind} broke on this model: {type(error).__name__}: {error}. Leave it out of this "
-            "candidate, or exclude the layer that it names."
+            "candidate, or exclude the layer if it names one."
         ) from error
 
 

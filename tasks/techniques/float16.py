@@ -12,9 +12,10 @@ from pydantic import Field
 from tasks.foundations.errors import NotApplicable, ProofFailed
 from tasks.foundations.record import Record
 from tasks.models import onnx_file
-from tasks.models.onnx_graph import elements
+from tasks.models.onnx_graph import bodies, elements, walk
 from tasks.models.rows import count, match
 from tasks.models.signature import Signature
+from tasks.techniques import constants
 from tasks.techniques.calibration import Rows, measure_ranges
 from tasks.techniques.nodes import select
 from tasks.techniques.step import Place, Step
@@ -57,7 +58,7 @@ class Float16(Record):
         onnx_file.write(half, Path(step.out))
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
-        """Weigh the float constants by precision.
+        """Weigh the float constants by precision, those in the bodies of a Loop, If or Scan included.
 
         Raises:
             ProofFailed: less than nine tenths of their bytes are in half precision.
@@ -67,7 +68,7 @@ class Float16(Record):
         model = onnx_file.read(Path(folder))
         size = dict.fromkeys((onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE), 0)
         left = []
-        for item in model.graph.initializer:
+        for item in constants.tensors(model.graph):
             if item.data_type in size:
                 size[item.data_type] += elements(item) * onnx.helper.tensor_dtype_to_np_dtype(item.data_type).itemsize
                 left += [item.name] if item.data_type != onnx.TensorProto.FLOAT16 else []
@@ -75,7 +76,8 @@ class Float16(Record):
         if share < MIN_HALF_SHARE:
             raise ProofFailed(
                 f"float16: {share:.0%} of the weights' bytes are in half precision, expected at least "
-                f"{MIN_HALF_SHARE:.0%}. Still float32: {', '.join(left[:5])}. Exclude less."
+                f"{MIN_HALF_SHARE:.0%}. Still wider: {', '.join(left[:5])}. "
+                f"{'Exclude less' if self.exclude else 'Leave float16 out of this candidate'}."
             )
         return {"half_share": round(share, 6), "half_bytes": size[onnx.TensorProto.FLOAT16], "float32": left}
 
@@ -83,19 +85,37 @@ class Float16(Record):
 def _refuse_large_weights(model: Any, excluded: set[str]) -> None:
     import onnx
 
-    kept = {name for node in model.graph.node if node.name in excluded for name in node.input}
-    weights = [item for item in model.graph.initializer if item.data_type == onnx.TensorProto.FLOAT]
+    # By node of the top level: `exclude` names those.
+    read = [(node.name, _names(node)) for node in model.graph.node if node.op_type != "Constant"]
+    kept = {name for node, names in read if node in excluded for name in names}
+    weights = [item for item in constants.tensors(model.graph) if item.data_type == onnx.TensorProto.FLOAT]
     if not weights:
         raise NotApplicable("float16: the model has no float32 weights. Leave float16 out of this candidate.")
     for item in weights:
         largest = float(np.max(np.abs(onnx.numpy_helper.to_array(item)), initial=0.0))
         # A lone number, as in a mask, is cut to the largest half by the converter.
         if largest > LARGEST and elements(item) > 1 and item.name not in kept:
-            users = [node.name for node in model.graph.node if item.name in node.input]
+            users = [node for node, names in read if item.name in names]
             raise NotApplicable(
                 f"float16: weight {item.name!r} of {', '.join(users)} reaches {largest:.4g}, half precision ends at "
-                f"{LARGEST:.0f}. Put {users[0] if users else item.name!r} into `exclude`, or leave float16 out."
+                f"{LARGEST:.0f}. {_advice(model, users)}."
             )
+
+
+def _advice(model: Any, users: list[str]) -> str:
+    # A Loop whose inputs stay float32 beside a body in half precision is no valid file.
+    closed = {node.name for node in model.graph.node if bodies(node)}
+    if not users or closed & set(users):
+        return "Leave float16 out of this candidate"
+    return f"Put {users[0]!r} into `exclude`, or leave float16 out"
+
+
+def _names(node: Any) -> set[str]:
+    """What a node and its bodies read, and the constants that the bodies make."""
+    import onnx
+
+    around = onnx.GraphProto(node=[node])
+    return {name for inner in walk(around) for name in (*inner.input, *inner.output)}
 
 
 def _refuse_large_activations(model: Any, step: Step) -> None:

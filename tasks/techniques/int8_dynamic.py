@@ -43,35 +43,30 @@ class Int8Dynamic(Record):
         """Quantize the matrix products with constant weights.
 
         Raises:
-            NotApplicable: there is none.
+            NotApplicable: there is none, or float64 ones only.
             InputError: an entry of `exclude` matches nothing.
         """
         model = onnx_file.read(Path(step.source))
         excluded = select(model, self.exclude, "int8_dynamic.exclude")
         _gemm_to_matmul(model)
-        found = [kernel.name for kernel in kernels.weighted(model) if kernel.operator == "MatMul"]
-        if not set(found) - set(excluded):
-            has = ", ".join(sorted({node.op_type for node in model.graph.node})) or "no operators"
-            raise NotApplicable(
-                f"int8_dynamic needs a MatMul or Gemm with constant weights that is not excluded; the graph has {has}. "
-                "Use int8_static for convolutions, or float16."
-            )
+        kernels.refuse_float64(self.kind, model)
+        self._refuse_nothing_to_do(model, set(excluded))
         onnx_file.write(self._quantize(model, excluded), Path(step.out))
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
         """Look for matrix products that still run in float.
 
         Raises:
-            ProofFailed: none runs on integers, or one that was not excluded runs in float.
+            ProofFailed: most of the weights are still used in float, or a matrix product that was not excluded is.
         """
         found = kernels.inspect(Path(folder))
-        before = [kernel.name for kernel in kernels.weighted(onnx_file.read(Path(source)))]
-        left = [kernel for kernel in found.floating if kernel.operator in _MATRIX]
-        if not found.integer or (left and not self.exclude):
-            names = ", ".join(f"{kernel.operator} {kernel.name!r}" for kernel in left[:5]) or "nothing else"
+        kernels.require_integers(self.kind, found, bool(self.exclude))
+        left = [kernel for kernel in found.floating if kernel.operator in _MATRIX and not kernel.inside]
+        if left and not self.exclude:
             raise ProofFailed(
-                f"int8_dynamic: {len(found.integer)} of {len(before)} operators with weights run on integers in ONNX "
-                f"Runtime's optimized graph; matrix products in float: {names}. Use int8_static or float16."
+                "int8_dynamic: matrix products still in float in ONNX Runtime's optimized graph: "
+                f"{', '.join(str(kernel) for kernel in left[:5])}. Put them into `exclude` if they may stay so, or use "
+                "float16."
             )
         return found.evidence() | {"activations": "uint8", "weights": "int8", "reduce_range": self._reduced()}
 
@@ -79,6 +74,22 @@ class Int8Dynamic(Record):
         if self.reduce_range == "auto":
             return processor.is_x86() and not processor.has_vnni()
         return self.reduce_range
+
+    def _refuse_nothing_to_do(self, model: Any, excluded: set[str]) -> None:
+        found = kernels.weighted(model)
+        # The quantizer leaves bodies alone.
+        products = {kernel.name for kernel in found if kernel.operator == "MatMul" and not kernel.inside}
+        if products - excluded:
+            return
+        if products:
+            raise NotApplicable("int8_dynamic: `exclude` leaves nothing to quantize. Exclude less.")
+        has = ", ".join(sorted({node.op_type for node in model.graph.node})) or "no operators"
+        convolutional = any(kernel.operator.startswith("Conv") for kernel in found)
+        advice = "Use int8_static for convolutions" if convolutional else "Leave int8_dynamic out of this candidate"
+        raise NotApplicable(
+            f"int8_dynamic needs a MatMul or Gemm with constant weights outside of loops; the graph has {has}. "
+            f"{advice}, or use float16."
+        )
 
     def _quantize(self, model: Any, excluded: list[str]) -> Any:
         import onnx

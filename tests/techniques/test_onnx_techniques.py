@@ -40,7 +40,7 @@ def test_static_int8_runs_all_weights_on_integers_and_stays_close(example, tmp_p
 def test_dynamic_int8_runs_all_matrix_products_on_integers(example, tmp_path, name):
     made = example(name)
     result = run(made.onnx, made.split, tmp_path / "o", kind="int8_dynamic")
-    assert all(kernel["operator"] == "Conv" for kernel in result.evidence["proof"]["float"])
+    assert all(kernel["operator"] == "FusedConv" for kernel in result.evidence["proof"]["float"])
     assert "ConvInteger" not in operators(tmp_path / "o")
     for figures in result.evidence["difference"].values():
         assert figures["max_abs"] <= 0.1 * figures["scale"]

@@ -94,7 +94,7 @@ def _text(detail: "ErrorDetails", where: Where, schema: dict[str, Any]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = _keys(_node(detail["loc"][:-1], schema), schema)
-        return f"unknown key.{nearest(str(where[-1]), known) if known else ''}"
+        return f"unknown key.{nearest(str(detail['loc'][-1]), known) if known else ''}"
     if kind == "missing":
         description = _node(detail["loc"], schema).get("description", "")
         return f"is missing. Expected: {description}" if description else "is missing"

@@ -8,7 +8,32 @@ import yaml
 from tasks.foundations.errors import InputError
 
 Where = tuple[str | int, ...]
+MOST_BYTES = 1_000_000
 MOST_ENTRIES = 20_000
+MOST_LEVELS = 100
+TOO_MANY = f"more than {MOST_ENTRIES:,} entries; a config has dozens."
+TOO_DEEP = "nested too deeply, or an anchor that contains itself."
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops early where the file cannot be a config: its pure Python takes seconds for every 100,000 entries."""
+
+    nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nodes += 1
+        if self.nodes > MOST_ENTRIES:
+            raise _NoConfig(self.line + 1, TOO_MANY)
+        return super().compose_node(parent, index)
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= MOST_LEVELS:
+            raise _NoConfig(self.line + 1, TOO_DEEP)
+        super().fetch_flow_collection_start(token)
+
+
+class _NoConfig(Exception):
+    """(line, what is wrong with it)."""
 
 
 class Source:
@@ -48,19 +73,21 @@ def read(path: Path) -> Source:
     """Parse a YAML file of one mapping.
 
     Raises:
-        InputError: missing, empty, not UTF-8, not valid YAML, a key twice, or not a mapping.
+        InputError: missing, empty, too large, not UTF-8, not valid YAML, a key twice, or not a mapping.
     """
     text = _text(path)
     lines: dict[Where, int] = {}
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         _walk(loader, node, (), lines, path)
         content = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         raise InputError(f"{path}:{_line(error, text)}: not valid YAML: {_problem(error)}.") from error
+    except _NoConfig as error:
+        raise InputError("{}:{}: {}".format(path, *error.args)) from error
     except RecursionError as error:
-        raise InputError(f"{path}:1: nested too deeply, or an anchor that contains itself.") from error
+        raise InputError(f"{path}:1: {TOO_DEEP}") from error
     if not isinstance(content, dict):
         kind = {type(None): "empty", list: "a list", str: "plain text"}.get(type(content), repr(content))
         raise InputError(f"{path}:1: the file is {kind}; expected a mapping with name, task, model, data, targets ...")
@@ -69,11 +96,14 @@ def read(path: Path) -> Source:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise InputError(f"There is no config {path}. `python -m flows init NAME` writes one.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} is larger than 1 MB; a config has a few kB. Is it another file, data for example?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,25 +113,44 @@ def _text(path: Path) -> str:
 
 def _walk(loader: yaml.SafeLoader, node: Any, where: Where, lines: dict[Where, int], path: Path) -> None:
     if len(lines) > MOST_ENTRIES:  # anchors that multiply each other
-        raise InputError(f"{path}:1: more than {MOST_ENTRIES:,} entries; a config has dozens.")
+        raise InputError(f"{path}:1: {TOO_MANY}")
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
+        for key, value in sorted(node.value, key=_is_merge):
             line = key.start_mark.line + 1
             inner = (*where, _key(loader, key, path))
             if inner in lines:
                 raise InputError(f"{path}:{line}: the key {key.value!r} stands twice (first on line {lines[inner]}).")
             lines[inner] = line
             _walk(loader, value, inner, lines, path)
+            if _is_merge((key, value)):
+                _walk_merged(loader, value, where, lines, path)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines[(*where, index)] = item.start_mark.line + 1
             _walk(loader, item, (*where, index), lines, path)
 
 
+def _walk_merged(loader: yaml.SafeLoader, node: Any, where: Where, lines: dict[Where, int], path: Path) -> None:
+    """A key taken over with `<<` stands where it is written, unless the mapping has its own."""
+    mappings = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    pairs = [pair for mapping in mappings if isinstance(mapping, yaml.MappingNode) for pair in mapping.value]
+    for key, value in sorted(pairs, key=_is_merge):
+        inner = (*where, _key(loader, key, path))
+        if _is_merge((key, value)):
+            _walk_merged(loader, value, where, lines, path)
+        elif inner not in lines:
+            lines[inner] = key.start_mark.line + 1
+            _walk(loader, value, inner, lines, path)
+
+
+def _is_merge(pair: Any) -> bool:
+    return bool(pair[0].tag.endswith(":merge"))
+
+
 def _key(loader: yaml.SafeLoader, key: Any, path: Path) -> Any:
     if not isinstance(key, yaml.ScalarNode):
         raise InputError(f"{path}:{key.start_mark.line + 1}: a key must be one word, not a list or mapping.")
-    return key.value if key.tag.endswith(":merge") else loader.construct_object(key)  # 8 and "8" are two keys
+    return key.value if _is_merge((key, None)) else loader.construct_object(key)  # 8 and "8" are two keys
 
 
 def _line(error: yaml.YAMLError, text: str) -> int:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -427,6 +428,25 @@ def test_anchors_that_multiply_each_other_are_refused_at_once(folder):
     assert "more than 20,000 entries" in refused(folder, f"l0: &l0 [x]\n{levels}\n")[0]
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (GOOD + "# " + "x" * 1_000_000, " is larger than 1 MB; a config has a few kB."),
+        ("[" * 20_000, ":1: nested too deeply"),
+        ("{a: " * 5_000, ":1: nested too deeply"),
+        ("a:\n" + "- b\n" * 200_000, ": more than 20,000 entries"),
+        ("a:\n" + "- " * 100_000, ":1: nested too deeply"),
+    ],
+)
+def test_what_cannot_be_a_config_is_refused_before_it_takes_time(content, sentence, folder):
+    before = time.process_time()
+
+    (said,) = refused(folder, content)
+
+    assert sentence in said
+    assert time.process_time() - before < 1.5
+
+
 def test_a_config_that_is_not_there_names_init(tmp_path):
     with pytest.raises(InputError, match=re.escape("There is no config") + r".*`python -m flows init NAME`"):
         load(tmp_path / "none.yaml")
@@ -451,6 +471,36 @@ def test_anchors_and_merges_of_yaml_work(folder):
     (folder / "tiny.yaml").write_text(content)
 
     assert load(folder / "tiny.yaml").config.targets["big"].batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "sentence"),
+    [
+        ("name: tiny\n", "x: &s {a: 1}\nname: tiny\n<<: *s\n", 1, "a: unknown key. Known: ..."),
+        ("name: tiny\n", "name: tiny\n<<: {chose: 1}\n", 2, "chose: unknown key. Did you mean choose? Known: ..."),
+        ("name: tiny\n", "name: tiny\n<<: [{keep: {versions: 5}}, {a: 1}]\n", 2, "a: unknown key. Known: ..."),
+        (
+            "  tfs: {runtime: tensorflow}",
+            "  tfs: {runtime: tensorflow}\n  big: {<<: {<<: {thread: 2}, threads: 1}, runtime: onnxruntime}",
+            14,
+            "targets.big.thread: unknown key. Did you mean threads? Known: ...",
+        ),
+        (
+            "  tfs: {runtime: tensorflow}",
+            "  tfs: {runtime: tensorflow}\n  big: {<<: {threads: 0}, threads: 0, runtime: onnxruntime}",
+            14,
+            "targets.big.threads: must be at least 1. Got 0.",
+        ),
+    ],
+)
+def test_a_mistake_that_was_merged_in_has_the_line_where_it_is_written(before, after, line, sentence, folder):
+    said = refused(folder, GOOD.replace(before, after, 1))
+
+    assert any(re.fullmatch(pattern(line, sentence, folder), one) for one in said), said
+
+
+def test_a_merge_of_itself_is_refused(folder):
+    assert "nested too deeply" in refused(folder, GOOD + "x: &x {<<: *x}\n")[0]
 
 
 def test_a_number_in_scientific_writing_is_a_number(folder):

@@ -9,11 +9,12 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.foundations.errors import InputError
+from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.words import suggest
 
 # A user's `sys.exit(3)` must not end a release as if a gate had refused it.
@@ -103,6 +104,26 @@ def call(entrypoint: str, folder: Path, *args: Any) -> Any:
         raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{_place(error, folder)}.") from error
 
 
+@contextmanager
+def blaming(what: str, folder: Path) -> Iterator[None]:
+    """Turn an exception that began in the user's own code, called by a library, into one sentence with its place.
+
+    Args:
+        what: during which the code ran, `training`.
+        folder: the config's folder.
+
+    Raises:
+        InputError: the user's code raised; what a library raised passes unchanged.
+    """
+    try:
+        yield
+    except RAISED as error:
+        place = "" if isinstance(error, SlipwayError) else _place(error, folder)
+        if not place:
+            raise
+        raise InputError(f"{what}: your code raised {type(error).__name__}: {error}{place}.") from error
+
+
 def sources_digest(folder: Path) -> str:
     """sha256 over every module of this process that was imported from `folder`, by relative path and content."""
     root = folder.resolve()
@@ -179,7 +200,8 @@ def _place(error: BaseException, folder: Path) -> str:
     trace = error.__traceback__
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_absolute() and file.resolve().is_relative_to(folder.resolve()):
+        own = file.is_absolute() and file.resolve().is_relative_to(folder.resolve())
+        if own and "site-packages" not in file.parts:
             place = f" ({file.name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place

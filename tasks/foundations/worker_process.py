@@ -3,6 +3,7 @@
 import importlib
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -27,6 +28,8 @@ IMPORTS: dict[Kind, tuple[str, ...]] = {
     "legacy": ("tensorflow", "tf_keras"),
     "plain": (),
 }
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Keras prints some of its errors in bold
 
 
 class WorkerSettings(Record):
@@ -131,7 +134,7 @@ def _reset(seed: int) -> None:
 
 
 def _sentence(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
     text = " ".join(lines)[:600] or "no message"
     if type(error).__name__ == "ResourceExhaustedError":
         return f"out of memory: {text}"

@@ -62,13 +62,15 @@ def build(request: BuildRequest) -> BuildResult:
     """
     folder = Path(request.folder)
     model = request.source.open(folder, request.seed)
+    signature = describe(model).signature
+    _check_ranks(signature)
     _check_output(model, request.output)
     fingerprint, source = fingerprint_of(model), request.source.source_digest(folder)
     return BuildResult(
         fingerprint=fingerprint,
         source_digest=source,
         digest=hashlib.sha256(f"{fingerprint}\n{source}".encode()).hexdigest(),
-        signature=describe(model).signature,
+        signature=signature,
         parameters=int(model.count_params()),
     )
 
@@ -93,6 +95,16 @@ def _architecture(model: Any) -> str:
         return type(model).__name__
     config.pop("compile_config", None)  # what the user compiled does not matter: Slipway compiles
     return json.dumps(config, sort_keys=True, default=str)
+
+
+def _check_ranks(signature: Signature) -> None:
+    """Labels are one class, or one row of numbers, for each row of inputs."""
+    for name, spec in signature.outputs.items():
+        if len(spec.shape) > 2:
+            raise InputError(
+                f"model: its output {name!r} has shape {tuple(spec.shape[1:])} a row. Expected one vector a row, like "
+                "(classes,) or (1,): outputs of sequences or images are not supported yet. Pool or flatten them."
+            )
 
 
 def _check_output(model: Any, output: Output | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.dataset import Split
+from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.foundations.record import Record
 from tasks.models.interface import Interface, describe
@@ -68,7 +69,7 @@ def fit(
         The history.
 
     Raises:
-        InputError: settings that do not fit the model.
+        InputError: settings that do not fit the model, or the user's loss or layers raised.
         StepFailed: the loss became NaN or infinite.
     """
     library, interface, config = library_of(model), describe(model), settings.training
@@ -85,14 +86,15 @@ def fit(
         metrics=[metric],
         jit_compile=False,  # on a CPU, XLA's compilation alone takes longer than a small model's whole training
     )
-    model.fit(
-        train,
-        validation_data=validation,
-        epochs=config.epochs,
-        verbose=0,
-        shuffle=False,  # the feed shuffles
-        callbacks=[library.callbacks.LambdaCallback(on_epoch_end=watch), *stopping, *callbacks],
-    )
+    with entrypoints.blaming("training", Path(settings.folder)):
+        model.fit(
+            train,
+            validation_data=validation,
+            epochs=config.epochs,
+            verbose=0,
+            shuffle=False,  # the feed shuffles
+            callbacks=[library.callbacks.LambdaCallback(on_epoch_end=watch), *stopping, *callbacks],
+        )
     ran = len(watch.metrics["loss"])
     restored = bool(stopping) and stopping[0].restore_best_weights
     return History(epochs=ran, metrics=watch.metrics, best_epoch=stopping[0].best_epoch + 1 if restored else ran)

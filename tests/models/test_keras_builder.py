@@ -64,6 +64,10 @@ BROKEN = {
         "def build():\n    return keras.Sequential([keras.Input(batch_shape=(2, 4)), L.Dense(3)])\n",
         "The batch size must be free",
     ),
+    "a vector a time step": (
+        "def build():\n    return keras.Sequential([keras.Input((4, 2)), L.Dense(3)])\n",
+        r"its output 'output' has shape \(4, 3\) a row. Expected one vector a row",
+    ),
 }
 
 

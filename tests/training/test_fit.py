@@ -148,6 +148,13 @@ def test_the_users_own_loss_is_used(blobs, tmp_path):
     assert history.metrics["loss"] == (7.0,)
 
 
+def test_what_the_users_loss_raises_is_one_sentence_with_its_place(blobs, tmp_path):
+    (tmp_path / "sad_loss.py").write_text("def sad(labels, outputs):\n    raise KeyError('kaput')\n")
+
+    with pytest.raises(InputError, match=r"training: your code raised KeyError: 'kaput' \(sad_loss.py, line 2\)"):
+        fit(net(), blobs, plan(loss="sad_loss.py:sad", epochs=1, folder=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("units", "output", "settings", "sentence"),
     [

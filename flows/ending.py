@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from flows.desk import Desk
 from flows.story import Story
 from flows.summarize import summarize
+from flows.unexpected import describe
 from tasks.foundations.errors import SlipwayError
 from tasks.foundations.files import full_disk_said
 from tasks.report import report
@@ -17,6 +18,7 @@ def told(desk: Desk, story: Story) -> Iterator[None]:
 
     Raises:
         SlipwayError: as raised in the block, or because the disk is full.
+        Exception: as raised in the block.
     """
     try:
         with full_disk_said(str(desk.home.root)):
@@ -26,7 +28,12 @@ def told(desk: Desk, story: Story) -> Iterator[None]:
         story.end(f"failed: {error}", error.exit_code)
         _report(desk, story)
         raise
-    except BaseException:  # a signal, or a mistake of ours
+    except Exception as error:  # a mistake of ours: the work that was done before it is still worth a report
+        desk.workers.end()
+        story.end(f"failed: {describe(error)}", 1)
+        _report(desk, story)
+        raise
+    except BaseException:  # a signal: whoever sent it does not want to wait
         desk.workers.end()
         raise
 

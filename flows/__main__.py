@@ -1,11 +1,14 @@
 """`python -m flows VERB`: parse, call, one sentence, exit code. No logic; nothing heavy is imported for `--help`."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
-from typing import Any, NoReturn
+from io import TextIOWrapper
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -20,7 +23,7 @@ AFTER_A_SIGNAL = (
 
 
 class Terminated(BaseException):
-    """SIGTERM came; like KeyboardInterrupt it passes by everything that handles errors."""
+    """SIGTERM or SIGHUP came; like KeyboardInterrupt it passes by everything that handles errors."""
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,34 +35,44 @@ def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
     """A command with --json and --debug; the function returns what --json prints, `text` is what people read."""
 
     @wraps(function)
-    def run(as_json: bool, debug: bool, **arguments: Any) -> None:
+    def command(as_json: bool, debug: bool, **arguments: Any) -> None:
         signal.signal(signal.SIGTERM, _terminate)
-        try:
-            answer = function(**arguments)
-        except SlipwayError as error:
-            answer = _failed(str(error), error.exit_code, debug)
-        except (KeyboardInterrupt, Terminated) as end:
-            code = 143 if isinstance(end, Terminated) else 130
-            answer = _failed(f"{'terminated' if code == 143 else 'interrupted'}. {AFTER_A_SIGNAL}", code, debug)
-        except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
-            text = f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where."
-            answer = _failed(text, 1, debug)
-        _print(answer, as_json)
-        sys.exit(int(answer.get("exit_code", 0)))
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # with nohup it goes on without its terminal
+            signal.signal(signal.SIGHUP, _terminate)
+        sys.exit(_print(_answer(function, arguments, debug), as_json))
 
-    run = click.option("--debug", is_flag=True, help="Show tracebacks.")(run)
-    run = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(run)
-    return main.command(name=function.__name__.rstrip("_"))(run)
+    command = click.option("--debug", is_flag=True, help="Show tracebacks.")(command)
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+    return main.command(name=function.__name__.rstrip("_"))(command)
 
 
-def _print(answer: dict[str, Any], as_json: bool) -> None:
-    text = answer.pop("text", None)
-    if as_json:
-        click.echo(json.dumps(answer, allow_nan=False))
-    elif text:
-        click.echo(text)
-    if "error" in answer:
-        click.echo(f"error: {answer['error']}", err=True)
+def run() -> NoReturn:
+    """The command line: as `main`, but a wrong use is also answered in JSON where that was asked for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # not where it is closed
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    try:
+        sys.exit(main(standalone_mode=False))
+    except click.ClickException as error:
+        sys.exit(_misused(error))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except OSError as error:  # --help
+        sys.exit(_unwritten(error, ""))
+
+
+def _answer(function: Callable[..., dict[str, Any]], arguments: dict[str, Any], debug: bool) -> dict[str, Any]:
+    try:
+        return function(**arguments)
+    except SlipwayError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, Terminated) as end:
+        code = 143 if isinstance(end, Terminated) else 130
+        return _failed(f"{'terminated' if code == 143 else 'interrupted'}. {AFTER_A_SIGNAL}", code, debug)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
+        from flows.unexpected import describe
+
+        return _failed(f"{describe(error)} Run again with --debug to see where.", 1, debug)
 
 
 def _failed(sentence: str, exit_code: int, debug: bool) -> dict[str, Any]:
@@ -70,13 +83,72 @@ def _failed(sentence: str, exit_code: int, debug: bool) -> dict[str, Any]:
     return {"error": sentence, "exit_code": exit_code}
 
 
+def _misused(error: click.ClickException) -> int:
+    """Click's own text for people; gives the exit code."""
+    with suppress(OSError):
+        error.show()
+    answer = {"error": error.format_message(), "exit_code": error.exit_code}
+    return _tell(answer, as_json=True) if "--json" in sys.argv else error.exit_code
+
+
+def _print(answer: dict[str, Any], as_json: bool) -> int:
+    """Print an answer; gives the exit code."""
+    code = _tell(answer, as_json)
+    if "error" in answer:
+        _complain(answer["error"])
+    return code
+
+
+def _tell(answer: dict[str, Any], as_json: bool) -> int:
+    """Print on stdout; gives the exit code, which is not 0 where the answer could not be written."""
+    text = answer.pop("text", None)
+    code = int(answer.get("exit_code", 0))
+    try:
+        if as_json:
+            text = json.dumps(answer, allow_nan=False)
+        if text:
+            click.echo(text)
+    except (OSError, ValueError) as error:
+        unwritten = _unwritten(error, "" if "error" in answer else " The command itself was carried out.")
+        return code or unwritten
+    return code
+
+
+def _unwritten(error: Exception, done: str) -> int:
+    """Say that stdout takes nothing, unless its reader has left (`| head`); gives the exit code."""
+    _mute(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    reason = error.strerror if isinstance(error, OSError) else error
+    _complain(f"The answer could not be written to stdout: {reason}.{done}")
+    return 1
+
+
+def _complain(sentence: str) -> None:
+    try:
+        click.echo(f"error: {sentence}", err=True)
+    except OSError:  # there is nowhere left to say it
+        _mute(sys.stderr)
+
+
+def _mute(stream: TextIO) -> None:
+    """Let a stream that fails write to nowhere: what is in its buffer would fail once more when Python ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
+def _readable(_: click.Context, __: click.Parameter, text: str) -> str:
+    """Without blanks around it, which are no reason, and with ? for bytes that are no text."""
+    return text.strip().encode("utf-8", "replace").decode()
+
+
 config_argument = click.argument("config", type=click.Path(dir_okay=False))
 model_argument = click.argument("model")
-reason_option = click.option("--reason", default="", help="Why, for the journal.")
+reason_option = click.option("--reason", default="", callback=_readable, help="Why, for the journal.")
 force_option = click.option("--force", is_flag=True, help="Take a version that was rolled back; needs --reason.")
 
 
@@ -172,4 +244,4 @@ def clean(config: str, dry_run: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run()

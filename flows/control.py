@@ -70,12 +70,11 @@ def bundle_path(store: Store, digest: str) -> Path:
 
 def actor() -> str:
     """Who acts, for the journal: `SLIPWAY_ACTOR` (a CI job, a schedule), else the user's login name."""
-    if name := os.environ.get("SLIPWAY_ACTOR"):
-        return name
     try:
-        return getpass.getuser()
+        name = os.environ.get("SLIPWAY_ACTOR") or getpass.getuser()
     except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+        name = f"uid {os.getuid()}"
+    return name.encode("utf-8", "replace").decode()  # bytes that are no text cannot be written to the journal
 
 
 def follow_later(home: Home, model: str) -> None:

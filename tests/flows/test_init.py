@@ -1,6 +1,8 @@
 """`init`: what it writes is right as it stands, and nothing of the user's is ever overwritten."""
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +24,25 @@ def test_what_init_writes_passes_check(tmp_path):
         "build",
         "load",
     }
+
+
+def test_the_schedules_and_the_gate_in_the_comments_are_right(tmp_path):
+    """They are copied from there."""
+    text = Path(write("my_model", str(tmp_path))["files"][0]).read_text()
+    (tmp_path / "my_model.py").write_text("def build(): ...\ndef load(): ...\ndef cost(): ...\n")
+    comments = " ".join(line.strip(" #") for line in text.splitlines() if line.startswith("  #"))
+    schedules = re.findall(r"\{kind: (?:cosine|piecewise).*?\}", comments)
+    (gate,) = re.findall(r"\{metric: my_model.py:cost.*?\}", comments)
+
+    for schedule in schedules:
+        path = tmp_path / "copied.yaml"
+        path.write_text(
+            text.replace("learning_rate: 0.001}", f"learning_rate: {schedule}}}").replace(
+                "gates:\n", f"gates:\n  - {gate}\n"
+            )
+        )
+        assert check_config(str(path))["model"] == "my_model"
+    assert len(schedules) == 2
 
 
 @pytest.mark.parametrize("kept", ["my_model.yaml", "my_model.py"])

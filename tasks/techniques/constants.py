@@ -75,6 +75,20 @@ def tensors(graph: Any) -> Iterator[Any]:
             yield from tensors(body)
 
 
+def unchanged(node: Any, body: Any, index: int) -> bool:
+    """Whether a turn of a Loop or Scan hands carried input `index` on as it is.
+
+    A Loop's first two are its count and its condition, and change.
+    """
+    if node.op_type == "Loop" and index < 2:
+        return False
+    made = {inner.output[0]: inner for inner in body.node if inner.op_type == "Identity"}
+    name = body.output[index - 1 if node.op_type == "Loop" else index].name
+    while name in made:
+        name = made[name].input[0]
+    return bool(name == body.input[index].name)
+
+
 class _Walk:
     """Follows constants forwards, in the order of the nodes, from graph into body and out again."""
 
@@ -118,20 +132,9 @@ def _entering(node: Any, body: Any, known: _Known) -> _Known:
     carried = len(node.input) - attribute(node, "num_scan_inputs", 0)
     for index, (name, value) in enumerate(zip(node.input, body.input, strict=False)):
         # What a turn of the loop changes is a state that starts from a constant, not a weight.
-        if index >= carried or _unchanged(node, body, index):
+        if index >= carried or unchanged(node, body, index):
             entering[value.name] = known.get(name, _NONE)
     return entering
-
-
-def _unchanged(node: Any, body: Any, index: int) -> bool:
-    """Whether a turn hands carried input `index` on as it is. A Loop's first two are its count and its condition."""
-    if node.op_type == "Loop" and index < 2:
-        return False
-    made = {inner.output[0]: inner for inner in body.node if inner.op_type == "Identity"}
-    name = body.output[index - 1 if node.op_type == "Loop" else index].name
-    while name in made:
-        name = made[name].input[0]
-    return bool(name == body.input[index].name)
 
 
 def _result(node: Any, known: _Known) -> Found:

@@ -151,7 +151,7 @@ def require_integers(technique: str, found: Kernels, excluded: bool) -> None:
     raise ProofFailed(
         f"{technique}: only {found.integer_share:.0%} of the weights ({found.integer_weights} of {whole}) are used by "
         f"integer operators in ONNX Runtime's optimized graph, expected at least {MIN_INTEGER_SHARE:.0%}. In float: "
-        f"{_few(largest)}. {_reason(found.floating)}Leave {technique} out of this candidate, or "
+        f"{_few(largest)}. {_reason(technique, found.floating)}Leave {technique} out of this candidate, or "
         f"use float16{', or exclude less' if excluded else ''}."
     )
 
@@ -162,15 +162,22 @@ def _few(kernels: list[Kernel]) -> str:
     return (", ".join(str(kernel) for kernel in kernels[:3]) or "nothing that has weights") + more
 
 
-def _reason(floating: tuple[Kernel, ...]) -> str:
+def _reason(technique: str, floating: tuple[Kernel, ...]) -> str:
     """What the float operators have in common that no setting changes."""
+    dynamic, looped = technique == "int8_dynamic", any(kernel.inside for kernel in floating)
+    convolutional = any("Conv" in kernel.operator for kernel in floating)
     reasons = (
         (
-            any(kernel.inside for kernel in floating),
-            "Nothing inside a Loop, If or Scan is quantized; Keras' GRU, and LSTM with a mask, become a Loop. ",
+            looped and not dynamic,
+            "Inside a Loop only int8_dynamic quantizes; Keras' GRU, and LSTM with a mask, become a Loop. ",
         ),
+        (
+            looped and dynamic,
+            "Inside a Loop only products with a whole initializer are quantized, which Keras' `reset_after=False` and "
+            "`recurrent_dropout` prevent. ",
+        ),
+        (convolutional and dynamic, "Convolutions are quantized by int8_static only. "),
         (any(kernel.operator in _RECURRENT for kernel in floating), "ONNX has no 8-bit LSTM, GRU or RNN. "),
-        (any("Conv" in kernel.operator for kernel in floating), "Convolutions are quantized by int8_static only. "),
     )
     return "".join(text for holds, text in reasons if holds)
 

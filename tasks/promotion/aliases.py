@@ -23,6 +23,6 @@ def align(control: Control, model: str, state: ModelState) -> list[str]:
     except Exception as error:  # noqa: BLE001 - whatever a registry raises, the move itself is made
         return [
             f"The servers are as the journal says, but the registry's aliases of {model} could not be set "
-            f"({type(error).__name__}: {error}). Once it answers, `reconcile` repairs them."
+            f"({type(error).__name__}: {error}). `reconcile` repairs them once that is mended."
         ]
     return []

@@ -9,8 +9,9 @@ at the gate's confidence, and the gate
 Several gates or slices need no correction: all must pass, which only lowers the chance of a wrong pass.
 
 **Speed-ups** (`min_speedup`, and `max_ratio` of times) resolve no better than 5 %: such a gate fails only if the point
-misses the bound by more than 5 % and is inconclusive if it misses by less; a bound above 1 is a claim of being
-faster, so it also needs a point of 1.05 to pass. With an A/A control off by more than 5 % every measured verdict of the
+misses the bound by more than 5 % and is inconclusive if it misses by less, however narrow the interval; a bound above 1
+is a claim of being faster, so it also needs a point of 1.05 to pass. The sentence says which of the two, rounds or
+resolution, left it undecided. With an A/A control off by more than 5 % every measured verdict of the
 target is inconclusive.
 
 **The same file** as the champion's passes every gate against it. Against other partners it is judged as what it is: no
@@ -32,6 +33,7 @@ from tasks.evaluation.latency import (
     more_rounds_needed,
     speedup,
     straddles,
+    turned_over,
     value,
 )
 from tasks.evaluation.quality import Array, Finding, agreement, quality
@@ -42,6 +44,7 @@ from tasks.foundations.errors import InputError, StepFailed
 MEASURED = ("latency", "throughput", "memory")
 TIMED = ("latency", "throughput")
 AT_LEAST = ("min", "min_gain", "min_speedup")
+TOLD_APART = f"the {100 * (RESOLUTION - 1):.0f} % that can be told apart, and more rounds would hardly change that."
 
 
 def judge(gates: Sequence[Gate], candidate: Evidence, setting: Setting) -> list[Verdict]:
@@ -138,8 +141,10 @@ def _judged(gate: Gate, candidate: Evidence, partner: Evidence | None, setting: 
     if noise and gate.family in TIMED:
         return _verdict(gate, "inconclusive", noise, finding.estimate, name)
     timed_ratio = gate.family in TIMED and partner is not None
-    status = _speed_status(gate, finding.estimate) if timed_ratio else _status(gate, finding.estimate)
-    return _decided(gate, finding, status, name)
+    if not timed_ratio:
+        return _decided(gate, finding, _status(gate, finding.estimate), name)
+    advised = Finding(finding.estimate, _speed_advice(gate, finding.estimate))
+    return _decided(gate, advised, _speed_status(gate, finding.estimate), name)
 
 
 def _rows(setting: Setting, name: str | None) -> Array:
@@ -194,10 +199,8 @@ def _measured(gate: Gate, samples: Samples, name: str, partner: str | None) -> F
         return Finding(value(samples, gate.metric, name, gate.confidence), advice)
     gain = speedup(samples, gate.metric, name, partner, gate.confidence)
     if gate.bound == "max_ratio":
-        low = None if gain.high is None else 1 / gain.high
-        high = None if gain.low is None else 1 / gain.low
-        gain = Estimate(1 / gain.point, low, high, gain.n)
-    return Finding(gain, f"{gain.n} rounds do not separate it from the bound.")
+        gain = turned_over(gain)
+    return Finding(gain, f"{gain.n} rounds do not separate it from the limit.")
 
 
 def _status(gate: Gate, estimate: Estimate) -> Status:
@@ -211,15 +214,34 @@ def _status(gate: Gate, estimate: Estimate) -> Status:
 
 def _speed_status(gate: Gate, estimate: Estimate) -> Status:
     """As `_status`, with nothing claimed under 5 %: in speed-ups, whichever way the gate is written."""
-    upside_down = gate.bound == "max_ratio"
-    demanded = 1 / gate.allowed if upside_down else gate.allowed
-    point = 1 / estimate.point if upside_down else estimate.point
-    worst = estimate.high if upside_down else estimate.low
-    if point * RESOLUTION < demanded:
+    demanded, gain = _in_speedups(gate, estimate)
+    if gain.point * RESOLUTION < demanded:
         return "fail"
-    if worst is None or (1 / worst if upside_down else worst) < demanded:
+    if gain.low is None or gain.low < demanded:
         return "inconclusive"
-    return "inconclusive" if demanded > 1 and point < RESOLUTION else "pass"
+    return "inconclusive" if demanded > 1 and gain.point < RESOLUTION else "pass"
+
+
+def _speed_advice(gate: Gate, estimate: Estimate) -> str:
+    """Why `_speed_status` is inconclusive where it is: too few rounds, or a difference too small to be told apart."""
+    demanded, gain = _in_speedups(gate, estimate)
+    if gain.high is not None and gain.high < demanded:
+        room = gate.allowed * RESOLUTION if gate.bound == "max_ratio" else gate.allowed / RESOLUTION
+        missed = "It is slower" if demanded == 1 else "It misses the limit"
+        return f"{missed} by less than {TOLD_APART} If so much does not matter, allow {room:.3g}."
+    if gain.low is not None and gain.low >= demanded:
+        return f"It is faster by less than {TOLD_APART} A limit of 1 asks for no more than `not slower`."
+    return (
+        f"{gain.n} rounds do not separate it from the limit. Measure again on a quieter machine, or leave more room in "
+        "the limit."
+    )
+
+
+def _in_speedups(gate: Gate, estimate: Estimate) -> tuple[float, Estimate]:
+    """The demanded speed-up and the measured one; a ratio is turned over."""
+    if gate.bound != "max_ratio":
+        return gate.allowed, estimate
+    return 1 / gate.allowed, turned_over(estimate)
 
 
 def _decided(gate: Gate, finding: Finding, status: Status, name: str | None) -> Verdict:

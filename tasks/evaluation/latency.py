@@ -140,6 +140,13 @@ def straddles(estimate: Estimate, bound: float) -> bool:
     return bool(low < bound < high)
 
 
+def turned_over(ratio: Estimate) -> Estimate:
+    """A speed-up as a ratio of times, or the other way round."""
+    low = None if ratio.high is None else 1 / ratio.high
+    high = None if ratio.low is None else 1 / ratio.low
+    return Estimate(1 / ratio.point, low, high, ratio.n)
+
+
 def more_rounds_needed(samples: Samples, open_questions: Iterable[bool]) -> bool:
     """Whether to measure on.
 

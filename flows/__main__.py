@@ -1,21 +1,20 @@
 """`python -m flows VERB`: parse, call, one sentence, exit code. No logic; nothing heavy is imported for `--help`."""
 
-import json
-import os
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 
+from flows.answer import show, tell, unwritten
 from tasks.foundations.errors import SlipwayError
 
 EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
-130 Ctrl-C, 143 SIGTERM. Progress goes to stderr; with --json one JSON object goes to stdout."""
+130 Ctrl-C, 143 SIGTERM or SIGHUP. Progress goes to stderr; with --json one JSON object goes to stdout."""
 AFTER_A_SIGNAL = (
     "Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
     "was under way is undone, or settled by `reconcile`."
@@ -39,7 +38,7 @@ def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
         signal.signal(signal.SIGTERM, _terminate)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # with nohup it goes on without its terminal
             signal.signal(signal.SIGHUP, _terminate)
-        sys.exit(_print(_answer(function, arguments, debug), as_json))
+        sys.exit(show(_answer(function, arguments, debug), as_json))
 
     command = click.option("--debug", is_flag=True, help="Show tracebacks.")(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
@@ -58,7 +57,7 @@ def run() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except OSError as error:  # --help
-        sys.exit(_unwritten(error, ""))
+        sys.exit(unwritten(error, ""))
 
 
 def _answer(function: Callable[..., dict[str, Any]], arguments: dict[str, Any], debug: bool) -> dict[str, Any]:
@@ -88,53 +87,7 @@ def _misused(error: click.ClickException) -> int:
     with suppress(OSError):
         error.show()
     answer = {"error": error.format_message(), "exit_code": error.exit_code}
-    return _tell(answer, as_json=True) if "--json" in sys.argv else error.exit_code
-
-
-def _print(answer: dict[str, Any], as_json: bool) -> int:
-    """Print an answer; gives the exit code."""
-    code = _tell(answer, as_json)
-    if "error" in answer:
-        _complain(answer["error"])
-    return code
-
-
-def _tell(answer: dict[str, Any], as_json: bool) -> int:
-    """Print on stdout; gives the exit code, which is not 0 where the answer could not be written."""
-    text = answer.pop("text", None)
-    code = int(answer.get("exit_code", 0))
-    try:
-        if as_json:
-            text = json.dumps(answer, allow_nan=False)
-        if text:
-            click.echo(text)
-    except (OSError, ValueError) as error:
-        unwritten = _unwritten(error, "" if "error" in answer else " The command itself was carried out.")
-        return code or unwritten
-    return code
-
-
-def _unwritten(error: Exception, done: str) -> int:
-    """Say that stdout takes nothing, unless its reader has left (`| head`); gives the exit code."""
-    _mute(sys.stdout)
-    if isinstance(error, BrokenPipeError):
-        return 0
-    reason = error.strerror if isinstance(error, OSError) else error
-    _complain(f"The answer could not be written to stdout: {reason}.{done}")
-    return 1
-
-
-def _complain(sentence: str) -> None:
-    try:
-        click.echo(f"error: {sentence}", err=True)
-    except OSError:  # there is nowhere left to say it
-        _mute(sys.stderr)
-
-
-def _mute(stream: TextIO) -> None:
-    """Let a stream that fails write to nowhere: what is in its buffer would fail once more when Python ends."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return tell(answer, as_json=True) if "--json" in sys.argv else error.exit_code
 
 
 def _terminate(*_: object) -> NoReturn:

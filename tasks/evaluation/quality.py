@@ -81,6 +81,7 @@ def quality(gate: Gate, setting: Setting, candidate: Array, partner: Array | Non
 
     Raises:
         StepFailed: the metric cannot be computed; the gate fails closed.
+        InputError: labels that do not fit the model, or a user's metric that fails; the gate fails closed.
     """
     sample = Sample(np.asarray(setting.labels)[rows], candidate[rows], None if partner is None else partner[rows])
     if is_function(gate.metric):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.stats import gamma
 
-from tasks.evaluation.bootstrap import bca_interval, function_interval
+from tasks.evaluation.bootstrap import CHANGED, bca_interval, function_interval
 from tasks.evaluation.metrics import metrics_of
 from tasks.evaluation.predictions import checked
 from tasks.evaluation.task import Classification
@@ -54,6 +55,33 @@ def test_both_bounds_cover_as_often_as_they_say():
     bounds = [bca_interval(_rows(rng.exponential(size=100)), _mean, seed=i) for i in range(150)]
     assert np.mean([low <= 1 for low, _ in bounds]) >= 0.89  # 0.95 - 3 standard errors
     assert np.mean([high >= 1 for _, high in bounds]) >= 0.89
+
+
+@pytest.mark.parametrize("differ", [0, 1, 2, 5, 20])
+def test_with_unseen_rows_the_bound_of_a_rare_count_is_the_exact_one(differ):
+    n = 3000
+    rows = _rows((np.arange(n) < differ).astype(float))
+    one = np.array(CHANGED) / n
+    low, high = bca_interval(rows, _mean, unseen=(np.zeros_like(one), one))
+    exact = gamma.ppf(0.95, differ + 1) / n  # Garwood (1936)
+    assert high == pytest.approx(exact, rel=0.06)
+    assert low <= differ / n
+    of_a_function = function_interval(lambda picks: float(rows[picks, 0].mean()), n, unseen=(np.zeros_like(one), one))
+    assert of_a_function[1] == pytest.approx(exact, rel=0.06)
+
+
+def test_unseen_rows_of_no_more_weight_than_the_others_are_lost_among_many():
+    rows = _rows(np.random.default_rng(0).normal(size=3000))
+    one = np.array(CHANGED) / 3000
+    plain, widened = bca_interval(rows, _mean), bca_interval(rows, _mean, unseen=(one, one))
+    assert widened[1] - widened[0] < 1.05 * (plain[1] - plain[0])
+    assert widened[0] <= plain[0] and widened[1] >= plain[1]
+
+
+def test_a_statistic_that_unseen_rows_leave_undefined_has_no_finite_end():
+    undefined = np.array([0.0, *[np.inf] * (len(CHANGED) - 1)])
+    ends = bca_interval(_rows(np.zeros(50)), _mean, unseen=(np.zeros(len(CHANGED)), undefined))
+    assert not np.isfinite(ends[1])
 
 
 def test_a_function_of_many_rows_is_resampled_from_fewer_at_the_right_width():

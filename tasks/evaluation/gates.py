@@ -18,6 +18,7 @@ Partner = Literal["reference", "float32", "champion"]
 
 BOUNDS: tuple[Bound, ...] = ("min", "max", "max_drop", "max_drop_percent", "min_gain", "min_speedup", "max_ratio")
 ABSOLUTE = ("min", "max")
+AT_LEAST = ("min", "min_gain", "min_speedup")
 SHARES = ("accuracy", "macro_f1", "roc_auc", "agreement")  # and top_K_accuracy
 TOP_K = re.compile(r"top_(\d+)_accuracy")
 FAMILIES: dict[str, Family] = {

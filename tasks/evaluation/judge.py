@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tasks.evaluation.evidence import Evidence, Setting
-from tasks.evaluation.gates import Gate
+from tasks.evaluation.gates import AT_LEAST, Gate
 from tasks.evaluation.latency import (
     LOOKS,
     RESOLUTION,
@@ -43,7 +43,6 @@ from tasks.foundations.errors import InputError, StepFailed
 
 MEASURED = ("latency", "throughput", "memory")
 TIMED = ("latency", "throughput")
-AT_LEAST = ("min", "min_gain", "min_speedup")
 TOLD_APART = f"the {100 * (RESOLUTION - 1):.0f} % that can be told apart, and more rounds would hardly change that."
 
 

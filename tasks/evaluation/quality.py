@@ -1,13 +1,12 @@
 """Estimates of quality with honest bounds: what a gate on a metric of the test rows limits, and how sure it is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import CHANGED, MIN_ROWS, Unseen, bca_interval, function_interval
+from tasks.evaluation.bootstrap import MIN_ROWS, bca_interval, function_interval
 from tasks.evaluation.bounds import clopper_pearson, rows_needed, tango
 from tasks.evaluation.evaluate import agreement as differences
 from tasks.evaluation.evaluate import call_metric, same_class
@@ -17,31 +16,11 @@ from tasks.evaluation.latency import Estimate
 from tasks.evaluation.metrics import Metric, metrics_of
 from tasks.evaluation.predictions import Classes, checked
 from tasks.evaluation.task import Classification, Regression
-from tasks.foundations.errors import InputError, StepFailed
+from tasks.evaluation.unseen import Sample, unseen_changes, with_changed
+from tasks.foundations.errors import StepFailed
 
 Array = np.ndarray[Any, Any]
-AT_LEAST = ("min", "min_gain")
 FEW = 6  # a Poisson number of mean 6 is 0 once in 400 times: from here on resamples err on their own account
-TRIED = 32  # classes, rarest first: a row of a common class moves no metric most
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The rows that are judged: labels, the candidate's outputs, and the partner's where there is one."""
-
-    labels: Array
-    own: Array
-    other: Array | None
-
-    @property
-    def n(self) -> int:
-        """How many."""
-        return int(self.labels.shape[0])
-
-    @cached_property
-    def is_equal(self) -> bool:
-        """Whether both put out the same numbers, bit for bit: then nothing is left to tell them apart by."""
-        return self.other is not None and np.array_equal(self.own, self.other)
 
 
 @dataclass(frozen=True)
@@ -166,7 +145,7 @@ class Sums:
             moved = total.copy()
             moved[: before.size] += after - before
             return float(self.quantity(moved))
-        everything = _with(self.sample.own, rows, outputs)  # rows of roc_auc depend on one another
+        everything = with_changed(self.sample.own, rows, outputs)  # rows of roc_auc depend on one another
         return float(self.quantity(_total(self.statistics(np.arange(self.sample.n), everything))))
 
     def _own_total(self, rows: Array, outputs: Array) -> Array:
@@ -182,7 +161,7 @@ def _by_sums(sums: Sums) -> Finding:
         raise StepFailed(f"{metric.name} or its comparison is not defined on these {sample.n} rows.")
     unseen = None
     if metric.decisions or _few_rows_matter(rows, setting, sample):
-        unseen = _unseen(gate, setting, sample, point, partial(sums.changed, total))
+        unseen = unseen_changes(gate, setting, sample, point, partial(sums.changed, total))
         if unseen is None:
             return _unbounded(point, sample.n)
     return _bootstrapped(point, bca_interval(rows, sums.quantity, gate.confidence, setting.seed, unseen), sample.n)
@@ -226,104 +205,14 @@ def _by_function(gate: Gate, setting: Setting, sample: Sample) -> Finding:
     point = of(sample.own, every)
     if not np.isfinite(point):
         raise StepFailed(f"{gate.metric} of the other model is 0, so a loss in percent of it is not defined.")
-    unseen = _unseen(gate, setting, sample, point, lambda rows, outputs: of(_with(sample.own, rows, outputs), every))
+    unseen = unseen_changes(
+        gate, setting, sample, point, lambda rows, outputs: of(with_changed(sample.own, rows, outputs), every)
+    )
     interval = function_interval(lambda rows: of(sample.own, rows), n, gate.confidence, setting.seed, unseen)
     no_error_seen = interval == (point, point)
     if no_error_seen and not (isinstance(setting.task, Regression) and sample.is_equal):
         return _unbounded(point, n)
     return _bootstrapped(point, interval, n)
-
-
-def _unseen(
-    gate: Gate, setting: Setting, sample: Sample, point: float, changed: Callable[[Array, Array], float]
-) -> Unseen | None:
-    """How far the limited quantity moves when 1, 2, 3, ... more rows of the worst kind are answered wrongly.
-
-    None where no answer can be called wrong: for regression, and for labels or outputs of an unknown form. The other
-    way, towards better, a comparison is mirrored; a value by itself is not widened.
-    """
-
-    def effect(rows: Array, outputs: Array) -> float:
-        try:
-            change = changed(rows, outputs) - point
-        except (StepFailed, InputError):  # undefined, so it may be anything
-            return np.inf
-        return -change if gate.bound in AT_LEAST else change
-
-    changes = _worst_changes(setting, sample, effect)
-    if changes is None:
-        return None
-    mirrored = changes if sample.other is not None else np.zeros_like(changes)
-    return (changes, mirrored) if gate.bound in AT_LEAST else (mirrored, changes)
-
-
-def _worst_changes(setting: Setting, sample: Sample, effect: Callable[[Array, Array], float]) -> Array | None:
-    """(len(CHANGED),) rising effects of so many right rows turned wrong: those of the classes where one does most harm.
-
-    A class that occurs neither in the labels nor in the predictions is no wrong answer, unless there is only one: the
-    first row to name such a class takes 1 / classes from macro_f1, however many rows there are.
-    """
-    predictions = _classes(setting, sample)
-    if predictions is None:
-        return None
-    labels = predictions.labels
-    right = np.flatnonzero(labels == predictions.predicted())
-    by_rarity = _named_classes(predictions)
-    tried = [each for each in by_rarity if np.any(labels[right] == each)][:TRIED]
-    if not tried:
-        return None
-
-    def harm(rows: Array, wrong: int) -> float:
-        instead = next(each for each in reversed(by_rarity) if each != wrong)
-        target = np.where(labels[rows] == wrong, instead, wrong)
-        return effect(rows, _surest(setting.task, sample.own, predictions, target))
-
-    def harm_of_one(label: int, wrong: int) -> float:
-        return harm(right[labels[right] == label][:1], wrong)
-
-    tried.sort(key=partial(harm_of_one, wrong=by_rarity[-1]), reverse=True)
-    wrong = max((each for each in by_rarity[:TRIED] if each != tried[0]), key=partial(harm_of_one, tried[0]))
-    order = np.concatenate([right[labels[right] == each] for each in tried])
-    changes: Array = np.maximum.accumulate([0.0, *(harm(order[:count], wrong) for count in CHANGED[1:])])
-    return changes
-
-
-def _named_classes(predictions: Classes) -> list[int]:
-    """The classes that occur in labels or predictions, rarest first; all where only one does."""
-    named = np.concatenate([predictions.labels, predictions.predicted()])
-    counts = np.bincount(named, minlength=predictions.scores.shape[1])
-    order: list[int] = np.argsort(counts, kind="stable").tolist()
-    occurring = [each for each in order if counts[each]]
-    return occurring if len(occurring) > 1 else order
-
-
-def _classes(setting: Setting, sample: Sample) -> Classes | None:
-    """The candidate's predictions; None for regression, and where only the user's function can read them."""
-    try:
-        predictions = checked(setting.task, sample.own, sample.labels)
-    except (StepFailed, InputError):
-        return None
-    return predictions if isinstance(predictions, Classes) else None
-
-
-def _surest(task: Any, outputs: Array, predictions: Classes, wrong: Array) -> Array:
-    """Outputs that name these classes as surely as the candidate ever did: metrics of ranks see how sure it was."""
-    row = int(np.argmax(np.ptp(predictions.scores, axis=1)))
-    named = int(predictions.predicted()[row])
-    turned = np.repeat(np.asarray(outputs[row : row + 1], np.result_type(outputs, np.float32)), wrong.size, axis=0)
-    if turned.ndim == 1 or turned.shape[1] == 1:
-        other = wrong != named
-        turned[other] = -turned[other] if task.output == "logits" else 1 - turned[other]
-        return turned
-    every = np.arange(wrong.size)
-    turned[every, wrong], turned[every, named] = turned[every, named], turned[every, wrong]
-    return turned
-
-
-def _with(outputs: Array, rows: Array, changed: Array) -> Array:
-    replaced = np.array(outputs, dtype=np.result_type(outputs, changed))
-    replaced[rows] = changed
-    return replaced
 
 
 def _limited(gate: Gate, ours: Any, theirs: Any) -> Array:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.evaluation.gates import AT_LEAST
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.reports import format as text
 from tasks.reports.summary import CandidateRow, Outcome, ReleaseSummary
@@ -23,7 +24,6 @@ WORDS: dict[Outcome, str] = {
     "broken": "broken",
     "not_applicable": "not applicable",
 }
-_AT_LEAST = ("min", "min_gain", "min_speedup")
 _SEVERITY: tuple[Status, ...] = ("fail", "inconclusive", "pass", "not_applicable")
 
 
@@ -119,7 +119,7 @@ def _room(verdict: Verdict) -> float:
     """
     if verdict.measured is None or verdict.allowed is None:
         return -math.inf
-    at_least = verdict.gate.removeprefix(f"{verdict.metric} ").partition(" ")[0] in _AT_LEAST
+    at_least = verdict.gate.removeprefix(f"{verdict.metric} ").partition(" ")[0] in AT_LEAST
     figure = verdict.measured
     if verdict.status != "fail":
         if verdict.interval is None:

@@ -10,6 +10,7 @@ import pytest
 
 from flows.control import actor
 from flows.unexpected import describe
+from tests.flows.installation import default_signals
 
 FULL = Path("/dev/full")
 # Runs a command in which `check_config` does what the case says.
@@ -44,7 +45,9 @@ def command(*words: str, home: Path, **options: object) -> subprocess.CompletedP
 
 def script(body: str, *words: str, before: str = "") -> subprocess.CompletedProcess[str]:
     code = SCRIPT.format(body=body, words=list(words), before=before)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, preexec_fn=default_signals
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
 
     command = click.option("--debug", is_flag=True, help="Show tracebacks.")(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
-    return main.command(name=function.__name__.rstrip("_"))(command)
+    return main.command(name=function.__name__)(command)
 
 
 def run() -> NoReturn:
@@ -56,6 +56,8 @@ def run() -> NoReturn:
         sys.exit(_misused(error))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Terminated:  # while the answer was being written
+        sys.exit(143)
     except OSError as error:  # --help
         sys.exit(unwritten(error, ""))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import Keep, load
-from flows.control import open_control
+from flows.control import open_control, registry_place
 from flows.home import Home, home
 from flows.running import none_running
-from tasks.journal.fold import fold
+from tasks.journal.fold import ModelState, fold
 from tasks.promotion.control import Control
 from tasks.promotion.reconcile import retain
 from tasks.store.artifact import Artifact
@@ -21,11 +21,13 @@ ARTIFACTS = "artifacts.json"
 def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
     """Remove what `keep` of a config does not name, of its model; artifacts stay as long as any model needs them.
 
-    The champion and every version in the production stack always stay.
+    Of versions, the newest and the uppermost of the production history stay, the champion and what a rollback goes to
+    always. The others are also taken out of MLflow, which has a copy of each; the journal keeps their history.
 
     Raises:
         InputError: the config is wrong.
         Conflict: a release is running; try again when it has finished.
+        SlipwayError: MLflow does not answer; nothing was removed.
     """
     plan, place = load(config), home()
     model, keep = plan.config.name, plan.config.keep
@@ -33,15 +35,42 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
     control = open_control(place, store)
     old = sorted(path for path in place.releases(model).glob("*") if path.is_dir())[: -keep.releases]
     with none_running(place):
+        versions = _unregister(place, control, model, keep, dry_run)
         wanted = _bundles(control, store, model, keep) | _artifacts(place, set(old))
         freed = store.retain(wanted, dry_run=dry_run)
         staged = retain(control, model, keep.versions) if not dry_run and model in control.journal.models() else []
         for folder in old if not dry_run else []:
             shutil.rmtree(folder)
     word = "would free" if dry_run else "freed"
-    text = f"{model}: {word} {freed / 1e6:.1f} MB; {len(old)} old release(s), {len(staged)} staged version(s)"
-    removed = [folder.name for folder in old]
-    return {"model": model, "freed_bytes": freed, "releases": removed, "staged": staged, "exit_code": 0, "text": text}
+    text = (
+        f"{model}: {word} {freed / 1e6:.1f} MB of the store; {len(old)} old release(s), "
+        f"{len(staged)} staged version(s), {len(versions)} version(s) in MLflow"
+    )
+    return {
+        "model": model,
+        "freed_bytes": freed,
+        "releases": [folder.name for folder in old],
+        "staged": staged,
+        "versions": versions,
+        "exit_code": 0,
+        "text": text,
+    }
+
+
+def _kept(state: ModelState, keep: Keep) -> list[int]:
+    return [*sorted(state.digests)[-keep.versions :], *state.stack[: keep.versions]]
+
+
+def _unregister(place: Home, control: Control, model: str, keep: Keep, dry_run: bool) -> list[int]:
+    """Take the versions that do not stay out of MLflow; returns those that were, or would be."""
+    state = fold(control.journal.events(model))
+    outdated = sorted(set(state.registered) - set(_kept(state, keep)))
+    if not outdated:
+        return []
+    from tasks.registry.jobs import DeleteRequest, delete_versions
+
+    request = DeleteRequest(place=registry_place(place, model), model=model, versions=tuple(outdated), dry_run=dry_run)
+    return list(delete_versions(request).versions)
 
 
 def _bundles(control: Control, store: Store, model: str, keep: Keep) -> set[str]:
@@ -49,8 +78,7 @@ def _bundles(control: Control, store: Store, model: str, keep: Keep) -> set[str]
     wanted = set()
     for name in control.journal.models():
         state = fold(control.journal.events(name))
-        versions = sorted(state.digests)
-        kept = versions if name != model else [*versions[-keep.versions :], *state.stack]
+        kept = _kept(state, keep) if name == model else list(state.digests)
         wanted |= {state.digests[version] for version in kept}
     contents = (store.read(f"bundles/{digest}.json") for digest in wanted)
     return {Artifact.model_validate_json(content).digest for content in contents if content}

@@ -38,7 +38,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 class Keep(Record):
     """How much `clean` leaves."""
 
-    versions: int = Field(5, ge=2, description="Newest versions whose files stay, beside those in the stack.")
+    versions: int = Field(
+        5,
+        ge=2,
+        description="How many of the newest, and of the uppermost in the production history, keep their files.",
+    )
     releases: int = Field(20, ge=1, description="Newest releases whose reports stay.")
 
 

@@ -1,13 +1,14 @@
 """Where production is controlled from on this installation: the journal, the serving folders, the bundles, MLflow."""
 
 import getpass
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from flows.home import Home
 from tasks.foundations.errors import DigestMismatch
@@ -65,7 +66,12 @@ def bundle_path(store: Store, digest: str) -> Path:
     content = store.read(f"bundles/{digest}.json")
     if content is None:
         raise DigestMismatch(f"The store holds no bundle {digest[:12]}. It was removed; release the model again.")
-    return store.folder(Artifact.model_validate(json.loads(content)).digest)
+    try:
+        return store.folder(Artifact.model_validate_json(content).digest)
+    except ValidationError as error:
+        raise DigestMismatch(
+            f"bundles/{digest}.json in the store {store.url} cannot be read. Restore it, or release the model again."
+        ) from error
 
 
 def actor() -> str:

@@ -76,7 +76,7 @@ def find_champion(desk: Desk) -> Champion:
         DigestMismatch: the journal was changed by something other than Slipway, or is not that of what is served.
     """
     state = fold(desk.control.journal.verify(desk.config.name))
-    check_servers(desk.control, desk.config.name, state)
+    check_servers(desk.control, desk.config.name)
     if state.champion is None:
         return Champion(None, state.last_serial)
     try:

@@ -56,7 +56,6 @@ def _quick(place: Home) -> Control:
 
 
 def _answer(place: Home, move: Move) -> dict[str, Any]:
-    if move.moved:
-        follow_later(place, move.model)
+    follow_later(place, move.model)  # also where nothing was moved: it may have finished what a killed command left
     lines = [move.message, *(f"warning: {warning}" for warning in move.warnings)]
     return {**move.model_dump(mode="json"), "exit_code": 0, "text": "\n".join(lines)}

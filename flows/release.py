@@ -14,6 +14,7 @@ from flows.ending import told
 from flows.gate import find_champion, gate, names_champion, prepare_judging
 from flows.killed import tell_prefect
 from flows.reference import make_reference
+from flows.running import forget
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
 from tasks.bundle.manifest import Manifest
@@ -50,6 +51,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
     plan = load(config)
     with desk_of(plan, release_id or new_release()) as desk:
         tell_prefect(desk.killed)
+        forget(desk.home, desk.killed)
         story = Story(reason=reason)
         with told(desk, story):
             _run(desk, story, no_promote)

@@ -1,6 +1,6 @@
 """Who is at work: `clean` must not take an artifact away under a running release, nor a release start under `clean`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,15 +12,19 @@ from tasks.foundations.locks import hold
 @contextmanager
 def running(home: Home, release: str, owner: str) -> Iterator[list[str]]:
     """Mark a release as running for the block; waits for a `clean` in progress. Gives the releases that were killed."""
-    path = home.root / "running" / f"{release}.lock"
+    path = _mark(home, release)
     with ExitStack() as stack:
-        stack.callback(_remove, path)
         with hold(home.locks / "store.lock", owner):
             killed, _ = _look(home, owner)
-            for mark in killed:
-                _remove(mark)
             stack.enter_context(hold(path, owner))
+            stack.callback(_remove, path)  # before its lock is free: what is free and still there was killed
         yield [mark.stem for mark in killed]
+
+
+def forget(home: Home, killed: Iterable[str]) -> None:
+    """Remove the marks of killed releases."""
+    for release in killed:
+        _remove(_mark(home, release))
 
 
 @contextmanager
@@ -47,6 +51,10 @@ def _look(home: Home, owner: str) -> tuple[list[Path], list[Conflict]]:
         except Conflict as conflict:
             conflicts.append(conflict)
     return killed, conflicts
+
+
+def _mark(home: Home, release: str) -> Path:
+    return home.root / "running" / f"{release}.lock"
 
 
 def _remove(path: Path) -> None:

@@ -27,11 +27,11 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
     with desk_of(plan, release) as desk:
         desk.workers.warm()
         with importing():
-            from flows.gate import prepare_judging
+            from flows.gate import find_champion, prepare_judging
             from flows.reference import begin_reference
             from flows.release import release as flow
 
-        desk.control.journal.verify(plan.config.name)  # nothing is begun on a journal that was tampered with
+        find_champion(desk)  # nothing is begun on a journal that was tampered with, or is not that of what is served
         begin_reference(desk)
         prepare_judging(desk)
         if server is not None:

@@ -1,10 +1,9 @@
-"""`status`: what is in production, from the journal alone. No Prefect, no MLflow."""
+"""`status`: what is in production, from the journal and the serving folders. No Prefect, no MLflow."""
 
 from typing import Any
 
 from flows.control import open_control
 from flows.home import home
-from tasks.journal.fold import fold
 from tasks.promotion.known import strangers
 from tasks.promotion.publish import served
 from tasks.promotion.status import Status, status
@@ -26,7 +25,7 @@ def show(model: str | None) -> dict[str, Any]:
     models = [status(control, name) for name in known]
     lines = [f"{each.model}: {_champion(each)}" for each in models]
     unknown = [name for name in served(control) if name not in known]
-    warnings = [sentence for name in unknown for sentence in strangers(control, name, fold([]))]
+    warnings = [sentence for name in unknown for sentence in strangers(control, name)]
     lines += [f"warning: {warning}" for warning in (*warnings, *(text for each in models for text in each.warnings))]
     content = [each.model_dump(mode="json", exclude={"journal"}) for each in models]
     text = "\n".join(lines) or "No model was released here yet."

@@ -31,6 +31,14 @@ class _Loader(yaml.SafeLoader):
             raise _NoConfig(self.line + 1, TOO_DEEP)
         super().fetch_flow_collection_start(token)
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError) as error:  # a date that is none, for example
+            raise _NoConfig(
+                node.start_mark.line + 1, f"{str(node.value)[:40]!r} cannot be read: {error}. Quote it."
+            ) from error
+
 
 class _NoConfig(Exception):
     """(line, what is wrong with it)."""

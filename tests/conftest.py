@@ -1,8 +1,13 @@
 """Options and fixtures of the whole suite."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# Shells let what runs in the background, or under nohup, ignore these; tests of signals and their children must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

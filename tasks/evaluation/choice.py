@@ -6,12 +6,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.evaluation.gates import FAMILIES, family, higher_is_better, is_function
+from tasks.evaluation.gates import family, higher_is_better, is_function, unknown_metric
 from tasks.evaluation.judge import passes
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations.record import Record
-from tasks.foundations.words import suggest
 
 PASSED, REFUSED, UNDECIDED = 0, 3, 4
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -38,8 +37,7 @@ class Choose(Record):
         if self.minimize is not None and self.maximize is not None:
             raise ValueError("choose has one objective: give minimize or maximize, not both.")
         if family(self.metric) is None:
-            known = [*FAMILIES, "top_5_accuracy"]
-            raise ValueError(f"unknown metric {self.metric!r}.{suggest(self.metric, known)} Known: {', '.join(known)}.")
+            raise ValueError(unknown_metric(self.metric))
         if not is_function(self.metric) and self.maximizes != higher_is_better(self.metric):
             word = "maximize" if higher_is_better(self.metric) else "minimize"
             raise ValueError(f"{self.metric} is better the other way: write {word}: {self.metric}.")

@@ -73,13 +73,11 @@ def evaluate_slices(
     outputs: Array,
     labels: Array,
     slices: Mapping[str, Array],
-    functions: Mapping[str, UserMetric] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Slice -> {metric: value, `n`: rows}, for every slice (name -> row numbers); other arguments as `evaluate`."""
     outputs, labels = np.asarray(outputs), np.asarray(labels)
     return {
-        name: evaluate(task, outputs[rows], labels[rows], functions) | {"n": float(rows.size)}
-        for name, rows in slices.items()
+        name: evaluate(task, outputs[rows], labels[rows]) | {"n": float(rows.size)} for name, rows in slices.items()
     }
 
 

@@ -163,12 +163,15 @@ class Gate(Record):
         return self
 
 
-def _metric_complaint(gate: Gate) -> str | None:
-    if family(gate.metric) is not None:
-        return None
+def unknown_metric(metric: str) -> str:
+    """The sentence about a word that is no metric."""
     known = [*FAMILIES, "top_5_accuracy"]
-    meant = suggest(gate.metric, known)
-    return f"unknown metric {gate.metric!r}.{meant} Known: {', '.join(known)}, or your own file.py:function."
+    meant = suggest(metric, known)
+    return f"unknown metric {metric!r}.{meant} Known: {', '.join(known)}, or your own file.py:function."
+
+
+def _metric_complaint(gate: Gate) -> str | None:
+    return unknown_metric(gate.metric) if family(gate.metric) is None else None
 
 
 def _bound_complaint(gate: Gate) -> str | None:

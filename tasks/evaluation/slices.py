@@ -37,7 +37,7 @@ def named(gate: Gate, found: Collection[str]) -> list[str]:
         return list(found) or ["all"]
     names: list[str] = []
     for wanted in gate.slices or ():
-        names += [name for name in found if name == wanted or name.rpartition("=")[0] == wanted] or [wanted]
+        names += [name for name in found if name == wanted or name.startswith(f"{wanted}=")] or [wanted]
     return list(dict.fromkeys(names))
 
 

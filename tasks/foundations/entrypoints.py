@@ -18,6 +18,7 @@ from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.words import suggest
 
 # A user's `sys.exit(3)` must not end a release as if a gate had refused it.
+SLIPWAY = Path(__file__).resolve().parents[1]
 RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
@@ -98,7 +99,7 @@ def call(entrypoint: str, folder: Path, *args: Any) -> Any:
     function = load(entrypoint, folder)
     try:
         return function(*args)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except RAISED as error:
         raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{_place(error, folder)}.") from error
@@ -118,7 +119,7 @@ def blaming(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except RAISED as error:
-        place = "" if isinstance(error, SlipwayError) else _place(error, folder)
+        place = "" if isinstance(error, SlipwayError | MemoryError) else _place(error, folder)
         if not place:
             raise
         raise InputError(f"{what}: your code raised {type(error).__name__}: {error}{place}.") from error
@@ -201,7 +202,7 @@ def _place(error: BaseException, folder: Path) -> str:
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
         own = file.is_absolute() and file.resolve().is_relative_to(folder.resolve())
-        if own and "site-packages" not in file.parts:
+        if own and "site-packages" not in file.parts and not file.resolve().is_relative_to(SLIPWAY):
             place = f" ({file.name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tasks.foundations.errors import Conflict
 from tasks.foundations.files import write_whole
+from tasks.foundations.processes import is_alive
 
 SIGNED_WITHIN_S = 1.0
 
@@ -66,7 +67,7 @@ def holder(path: Path) -> str:
     while time.monotonic() < deadline:
         with suppress(OSError, ValueError):
             note = json.loads(_note(path).read_text())
-            if Path(f"/proc/{note['pid']}").exists():
+            if is_alive(int(note["pid"])):
                 return f"{note['owner']} (process {note['pid']}, since {note['since']})"
         time.sleep(0.01)
     return "another process"

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tasks.foundations.processes import is_alive
+
 PREFIX = ".progress-"
 GRACE_S = 2.0  # for pebble to notice by itself that a process has died
 _channel: Path | None = None
@@ -49,7 +51,7 @@ def sweep(folder: Path) -> None:
     """Remove channels of processes that were killed."""
     for channel in folder.glob(f"{PREFIX}*"):
         pid = channel.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not is_alive(int(pid)):
             channel.unlink(missing_ok=True)
 
 
@@ -76,14 +78,6 @@ def follow(
         if text and text != last and on_progress:
             on_progress(text)
             last = text
-        left = left + 1 if whole and not _is_alive(int(process)) else 0
+        left = left + 1 if whole and not is_alive(int(process)) else 0
         if left * poll_s > GRACE_S and not future.done():
             raise ProcessLookupError
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
-        return False

@@ -192,7 +192,7 @@ class Journal:
         except sa.exc.IntegrityError:
             raise
         except sa.exc.DBAPIError as error:
-            why = str(error.orig).splitlines()[0]
+            why = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
             raise SlipwayError(
                 f"The journal {self.name} cannot be read or written: {why}. "
                 "Check that the database is there, has room and may be written by this user."

@@ -2,7 +2,7 @@
 
 from tasks.foundations.errors import DigestMismatch, InputError
 from tasks.foundations.words import suggest
-from tasks.journal.fold import ModelState
+from tasks.journal.fold import ModelState, fold
 from tasks.journal.journal import Journal
 from tasks.promotion.control import Control
 from tasks.promotion.publish import pointers
@@ -22,31 +22,27 @@ def check_model(journal: Journal, model: str) -> None:
     raise InputError(f"There is no model {model!r}. Known: {', '.join(known)}.{suggest(model, known)}")
 
 
-def strangers(control: Control, model: str, state: ModelState) -> list[str]:
-    """A sentence for every server that follows a move which the journal does not have.
-
-    Args:
-        control: where production is controlled from.
-        model: name of the model.
-        state: what the journal says of it.
-    """
+def strangers(control: Control, model: str) -> list[str]:
+    """A sentence for every server that follows a move which the journal does not have."""
+    served = pointers(control, model)  # before the journal, which has every move that is made meanwhile
+    state = fold(control.journal.events(model))
     last = state.last_serial + bool(state.open_attempts)  # an undoing points first and is written down then
     return [
         f"{kind} serves version {pointer.version} of {model} after move {pointer.serial}, but the journal "
         f"{control.journal.name} ends at {state.last_serial}: it was lost or reset, or is another one. Restore it, or "
         f"correct SLIPWAY_JOURNAL_URL; to begin a new history, move {control.serving_root / kind / model} away."
-        for kind, pointer in pointers(control, model).items()
+        for kind, pointer in served.items()
         if pointer.serial > last
     ]
 
 
-def check_servers(control: Control, model: str, state: ModelState) -> None:
-    """Raise if the journal is not that of what is served; arguments as `strangers`.
+def check_servers(control: Control, model: str) -> None:
+    """Raise if the journal is not that of what is served.
 
     Raises:
         DigestMismatch: it is not; the message says what to do.
     """
-    for sentence in strangers(control, model, state):
+    for sentence in strangers(control, model):
         raise DigestMismatch(f"{sentence} Nothing was changed.")
 
 

@@ -35,7 +35,7 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
     with control.exclusive(model, f"{order.actor}'s promote of version {version}"):
         settled = settle(control, model)
         state = fold(control.journal.events(model))
-        check_servers(control, model, state)
+        check_servers(control, model)
         if order.digest is None:
             check_version(state, model, version)
         if state.champion == version or _applied(state, order, "promote", version):
@@ -69,7 +69,7 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
     with control.exclusive(model, f"{order.actor}'s rollback to {target}"):
         settled = settle(control, model)
         state = fold(control.journal.events(model))
-        check_servers(control, model, state)
+        check_servers(control, model)
         if _applied(state, order, "rollback", to) or (to is not None and to == state.champion):
             message = f"{model} {state.champion} is in production already; nothing was rolled back."
             return _nothing(control, model, "rollback", state, message, settled)

@@ -77,7 +77,7 @@ class History:
     def stage(self, version: int) -> None:
         """Copy a version to every serving kind that it was made for, where it does not stand whole already.
 
-        The bundle is only read where a copy is missing or damaged, so a rollback works without it.
+        Of the bundle, only the manifest is read, unless a copy is missing or damaged.
 
         Raises:
             DigestMismatch: the bundle is not what it must be.

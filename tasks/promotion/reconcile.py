@@ -29,13 +29,13 @@ def reconcile(control: Control, model: str) -> Repairs:
         InputError: no such model.
         Conflict: a living process is moving the model.
         DigestMismatch: the journal was changed by hand, or is not that of what is served.
-        SlipwayError: a pointer, or the champion's bundle, cannot be read or written.
+        SlipwayError, OSError: a pointer, or the champion's bundle, cannot be read or written.
     """
     check_model(control.journal, model)
     with control.exclusive(model, "reconcile"):
         done = settle(control, model)
         state = fold(control.journal.events(model))
-        check_servers(control, model, state)
+        check_servers(control, model)
         before = pointers(control, model)
         history = History(control, model, state.stack, state.digests)
         if state.moved is not None:
@@ -54,7 +54,7 @@ def reconcile_all(control: Control) -> dict[str, Repairs]:
         Model -> what was done; also for a model that is served and that the journal does not know.
     """
     known = control.journal.models()
-    unknown = {name: strangers(control, name, fold([])) for name in served(control) if name not in known}
+    unknown = {name: strangers(control, name) for name in served(control) if name not in known}
     return {name: _try(control, name) for name in known} | {
         name: Repairs(failed=tuple(sentences)) for name, sentences in unknown.items()
     }
@@ -63,12 +63,12 @@ def reconcile_all(control: Control) -> dict[str, Repairs]:
 def _try(control: Control, model: str) -> Repairs:
     try:
         return reconcile(control, model)
-    except SlipwayError as error:
+    except (SlipwayError, OSError) as error:
         return Repairs(failed=(str(error),))
 
 
 def retain(control: Control, model: str, keep: int) -> list[str]:
-    """Remove old staged versions; the newest `keep`, the champion and what a rollback goes to stay.
+    """Remove old staged versions; the newest `keep` and the uppermost `keep` of the history stay, always the first two.
 
     Returns:
         What was removed, as `<kind>/<model>/<version>`.
@@ -82,7 +82,7 @@ def retain(control: Control, model: str, keep: int) -> list[str]:
         settle(control, model)
         state = fold(control.journal.events(model))
         newest = sorted(state.versions)[-keep:] if keep > 0 else []
-        return prune(control, model, [*newest, *state.stack[:2]])
+        return prune(control, model, [*newest, *state.stack[: max(2, keep)]])
 
 
 def _named(pointer: object) -> str:

@@ -77,7 +77,7 @@ def status(control: Control, model: str) -> Status:
         challenger=state.challenger,
         versions=versions,
         journal=tuple(event.row() for event in events),
-        warnings=(*_broken_chain(journal, model), *strangers(control, model, state), *interrupted),
+        warnings=(*_broken_chain(journal, model), *strangers(control, model), *interrupted),
         serial=state.last_serial,
     )
 

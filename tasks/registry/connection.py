@@ -30,7 +30,7 @@ DEFAULTS = {  # MLflow alone would try for minutes to reach a server that is dow
 }
 ATTEMPTS = 6
 SILENT = re.compile(r"API request to (\w+://[^/]+)\S* failed with exception")
-CREDENTIALS = re.compile(r"//[^/@]*@")
+CREDENTIALS = re.compile(r"//[^?#\s]*@")
 DATABASE = re.compile(r"\(\w+(?:\.\w+)*Error\) ([^\n]+)")  # how SQLAlchemy cites: (sqlite3.OperationalError) text
 FIRST_WAIT_S = 0.1
 
@@ -64,7 +64,7 @@ def connect(place: Place) -> Any:
     try:
         return MlflowClient(tracking_uri=place.tracking_uri, registry_uri=place.tracking_uri)
     except MlflowException as error:
-        raise SlipwayError(f"MLflow cannot open {without_password(place.tracking_uri)}: {error}.") from error
+        raise SlipwayError(without_password(f"MLflow cannot open {place.tracking_uri}: {error}.")) from error
 
 
 def without_password(uri: str) -> str:

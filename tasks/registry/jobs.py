@@ -124,10 +124,24 @@ class LocateResult(Record):
 
 
 class DeleteRequest(Record):
-    """Versions that nobody needs any more."""
+    """Versions that nobody needs any more.
+
+    Attributes:
+        place: where MLflow is.
+        model: registered name.
+        versions: their numbers; those that MLflow does not have (any more) do not matter.
+        dry_run: only say which there are.
+    """
 
     place: Place
     model: str
+    versions: tuple[int, ...]
+    dry_run: bool = False
+
+
+class DeleteResult(Record):
+    """Versions that were deleted, or would be."""
+
     versions: tuple[int, ...]
 
 
@@ -148,7 +162,8 @@ def write_bundle(request: BundleRequest) -> BundleResult:
 def publish(request: PublishRequest) -> PublishResult:
     """Log a release and register its bundle. Can be repeated: a release registers at most one version."""
     registry = Registry(request.place).open()
-    if request.bundle is not None and (found := registry.find(request.model, request.log.release)) is not None:
+    found = registry.find(request.model, request.log.release) if request.bundle is not None else None
+    if found is not None and found.version > request.above:
         return _published(registry, found.run_id or "", found.version, repeated=True)
     run_id = registry.log_release(request.log)
     version = None
@@ -199,9 +214,11 @@ def locate(request: LocateRequest) -> LocateResult:
     return LocateResult(folder=str(folder), manifest=Manifest.read(folder))
 
 
-def delete_versions(request: DeleteRequest) -> Done:
+def delete_versions(request: DeleteRequest) -> DeleteResult:
     """Delete versions and their files; one that an alias points to is refused."""
     registry = Registry(request.place).open()
-    for version in request.versions:
+    present = {info.version for info in registry.versions(request.model)}
+    chosen = tuple(version for version in request.versions if version in present)
+    for version in chosen if not request.dry_run else ():
         registry.delete_version(request.model, version)
-    return Done()
+    return DeleteResult(versions=chosen)

@@ -37,10 +37,6 @@ class ServingTarget(Protocol):
         """
         ...
 
-    def staged(self, root: Path, model: str) -> list[int]:
-        """Versions that are staged, ascending."""
-        ...
-
     def point(self, root: Path, model: str, pointer: Pointer) -> None:
         """Make the pointer's version the one that is served; doing it twice is doing it once.
 

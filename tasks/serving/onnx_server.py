@@ -24,10 +24,6 @@ class OnnxServer(Record):
         """Copy the version whole."""
         return staging.stage(self._base(root, model), version, payload)
 
-    def staged(self, root: Path, model: str) -> list[int]:
-        """Versions that are staged, ascending."""
-        return staging.staged(self._base(root, model))
-
     def point(self, root: Path, model: str, pointer: Pointer) -> None:
         """Replace `pointer.json`."""
         pointers.write(self._base(root, model), pointer)

@@ -35,13 +35,17 @@ def read(base: Path) -> Pointer | None:
     """The pointer in a model's serving folder, None if there is none.
 
     Raises:
-        SlipwayError: the file is not a pointer.
+        SlipwayError: the file is not a pointer, or cannot be read.
     """
     path = base / NAME
     try:
         return Pointer.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SlipwayError(
+            f"{path} cannot be read: {error.strerror}. Mend it, or remove it and run `reconcile`."
+        ) from error
     except ValidationError as error:
         raise SlipwayError(
             f"{path} is not a pointer ({error.error_count()} errors). It was changed by something other than Slipway: "

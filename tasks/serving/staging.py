@@ -73,6 +73,8 @@ def stage(base: Path, version: int, payload: Payload) -> bool:
         aside.rename(final)
         sync(base)
     except OSError as error:
+        if damaged.exists() and not final.exists():
+            damaged.rename(final)
         raise SlipwayError(
             f"Version {version} could not be copied to {base} ({payload.size} bytes): {error.strerror or error}. "
             "Make room or mend the folder's rights, then try again."
@@ -101,7 +103,7 @@ def verify(folder: Path, payload: Payload) -> None:
 def _is_intact(folder: Path, payload: Payload) -> bool:
     try:
         verify(folder, payload)
-    except (DigestMismatch, OSError):
+    except (SlipwayError, OSError):  # links and special files among them
         return False
     return True
 

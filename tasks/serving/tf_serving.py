@@ -37,10 +37,6 @@ class TfServing(Record):
         """Copy the SavedModel, its warm-up requests included, whole to `<model>/<version>/`."""
         return staging.stage(self._base(root, model), version, payload)
 
-    def staged(self, root: Path, model: str) -> list[int]:
-        """Versions that are staged, ascending."""
-        return staging.staged(self._base(root, model))
-
     def point(self, root: Path, model: str, pointer: Pointer) -> None:
         """Replace `pointer.json`, then `models.config`, which follows the pointers of all models."""
         with self._config_lock(root, model):

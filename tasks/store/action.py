@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.foundations.errors import DigestMismatch
+from tasks.foundations.errors import SlipwayError
 from tasks.foundations.record import Record
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file
@@ -57,7 +57,7 @@ def lookup(store: Store, action: Action) -> Artifact | None:
     try:
         artifact = Artifact.model_validate_json(content)
         store.path(artifact.digest)
-    except (ValidationError, DigestMismatch):  # a damaged entry is as good as none
+    except (ValidationError, SlipwayError):  # a damaged entry is as good as none
         return None
     return artifact
 

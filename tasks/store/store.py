@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.foundations.errors import DigestMismatch
+from tasks.foundations.errors import DigestMismatch, SlipwayError
 from tasks.foundations.files import full_disk_said, sync, write_whole
+from tasks.foundations.processes import is_alive
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file, list_files
 
@@ -119,7 +120,7 @@ class Store:
         """Remove scratch folders whose process is gone."""
         for folder in (self.cache / "scratch").glob("*-*"):
             pid = folder.name.partition("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            if pid.isdigit() and not is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def retain(self, digests: set[str], dry_run: bool = False) -> int:
@@ -129,7 +130,7 @@ class Store:
             digest = manifest.stem
             if digest in digests:
                 continue
-            freed += sum(int(entry["size"]) for entry in json.loads(manifest.read_text())["files"].values())
+            freed += sum(int(entry["size"]) for entry in (self._files_of(digest) or {}).values())
             if dry_run:
                 continue
             manifest.unlink()
@@ -139,14 +140,23 @@ class Store:
                 action.unlink()
         return freed
 
+    def _files_of(self, digest: str) -> dict[str, Any] | None:
+        """Name -> entry of an artifact's files; None if there is no such artifact, or its manifest is damaged."""
+        content = self.read(f"{self._object(digest)}.json")
+        try:
+            files: dict[str, Any] | None = json.loads(content)["files"] if content is not None else None
+        except (ValueError, KeyError, TypeError):
+            return None
+        return files
+
     def _is_whole(self, digest: str) -> bool:
-        if self.read(f"{self._object(digest)}.json") is None:
+        if self._files_of(digest) is None:
             return False
         if self.local is None or digest in self._verified:
             return True
         try:
             self._verify(digest, self.folder(digest))
-        except DigestMismatch:
+        except SlipwayError:
             return False
         return True
 
@@ -173,12 +183,12 @@ class Store:
 
     def _fetch(self, digest: str) -> None:
         target = self.cache / self._object(digest)
-        content = self.read(f"{self._object(digest)}.json")
-        if target.exists() or content is None:
+        files = self._files_of(digest)
+        if target.exists() or files is None:
             return
         system = self._filesystem()
         with self.scratch() as folder, full_disk_said(str(self.cache)):
-            for name in json.loads(content)["files"]:
+            for name in files:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(f"{self.url}/{self._object(digest)}/{name}", str(folder / name))
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -71,12 +71,11 @@ class Int8Dynamic(Record):
                 f"{', '.join(str(kernel) for kernel in left[:5])}. Put them into `exclude` if they may stay so, or use "
                 "float16."
             )
-        return found.evidence() | {"activations": "uint8", "weights": "int8", "reduce_range": self._reduced()}
-
-    def _reduced(self) -> bool:
-        if self.reduce_range == "auto":
-            return processor.is_x86() and not processor.has_vnni()
-        return self.reduce_range
+        return found.evidence() | {
+            "activations": "uint8",
+            "weights": "int8",
+            "reduce_range": processor.reduced(self.reduce_range),
+        }
 
     def _refuse_nothing_to_do(self, model: Any, excluded: set[str]) -> None:
         found = kernels.weighted(model)
@@ -106,7 +105,7 @@ class Int8Dynamic(Record):
                 target,
                 op_types_to_quantize=["MatMul"],
                 per_channel=self.per_channel,
-                reduce_range=self._reduced(),
+                reduce_range=processor.reduced(self.reduce_range),
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=excluded,
                 extra_options={"EnableSubgraph": True},
@@ -128,7 +127,7 @@ def _gemm_to_matmul(model: Any) -> None:
         weights = node.input[1]
         if attribute(node, "transB", 0):
             array = onnx.numpy_helper.to_array(constants[weights])
-            weights = f"{node.name}/weights"
+            weights = f"{node.output[0]}/weights"
             model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array.T), weights))
         biased = len(node.input) == 3
         product = f"{node.output[0]}/product" if biased else node.output[0]

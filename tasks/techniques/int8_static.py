@@ -92,13 +92,8 @@ class Int8Static(Record):
         return found.evidence() | {
             "activations": "uint8" if processor.is_x86() else "int8",
             "weights": "int8",
-            "reduce_range": self._reduced(),
+            "reduce_range": processor.reduced(self.reduce_range),
         }
-
-    def _reduced(self) -> bool:
-        if self.reduce_range == "auto":
-            return processor.is_x86() and not processor.has_vnni()
-        return self.reduce_range
 
     def _refuse_nothing_to_do(self, model: Any, excluded: set[str]) -> None:
         # The quantizer leaves bodies alone.
@@ -136,7 +131,7 @@ class Int8Static(Record):
             activation_type=QuantType.QUInt8 if processor.is_x86() else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             per_channel=self.per_channel,
-            reduce_range=self._reduced(),
+            reduce_range=processor.reduced(self.reduce_range),
             nodes_to_exclude=excluded,
         )
         return onnx.load(str(target))

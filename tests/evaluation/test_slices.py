@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.evaluation.gates import Gate
-from tasks.evaluation.slices import check_slices, slice_rows
+from tasks.evaluation.slices import check_slices, named, slice_rows
 from tasks.foundations.errors import InputError
 
 COLUMNS = {"site": np.array(["small", "big", "big"]), "hour": np.array([1, 2, 1])}
@@ -24,6 +24,12 @@ def test_the_slices_of_a_column_share_out_the_rows(values):
 def test_a_column_of_identifiers_is_no_slice_whether_a_gate_names_it_or_not():
     with pytest.raises(InputError, match="'id' has 1001 values"):
         check_slices([], {"id": np.arange(1001)})
+
+
+def test_a_value_with_an_equals_sign_is_a_slice_of_its_column():
+    found = slice_rows({"url": np.array(["a=1", "b"])})
+    assert named(_gate(("url",)), found) == ["url=a=1", "url=b"]
+    assert named(_gate(("url=a=1",)), found) == ["url=a=1"]
 
 
 @pytest.mark.parametrize("slices", [("site",), ("site=big", "hour"), "all", None])

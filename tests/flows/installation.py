@@ -117,12 +117,6 @@ class Running:
             self.process.wait()
 
 
-def default_signals() -> None:
-    """In a child: tests may run in the background, where shells ignore Ctrl-C, or under nohup."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def _alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -169,7 +163,6 @@ class Installation:
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=default_signals,
             )
         return Running(process, out, log)
 

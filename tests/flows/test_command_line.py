@@ -10,7 +10,6 @@ import pytest
 
 from flows.control import actor
 from flows.unexpected import describe
-from tests.flows.installation import default_signals
 
 FULL = Path("/dev/full")
 # Runs a command in which `check_config` does what the case says.
@@ -45,9 +44,7 @@ def command(*words: str, home: Path, **options: object) -> subprocess.CompletedP
 
 def script(body: str, *words: str, before: str = "") -> subprocess.CompletedProcess[str]:
     code = SCRIPT.format(body=body, words=list(words), before=before)
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, preexec_fn=default_signals
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +150,13 @@ def test_the_end_of_a_terminal_ends_a_command_as_sigterm_does(name):
 
     assert done.returncode == json.loads(done.stdout)["exit_code"] == 143
     assert done.stderr.startswith("error: terminated. ")
+
+
+def test_a_signal_while_the_answer_is_written_is_no_traceback():
+    die = "def die(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(30)\n"
+    done = script("pass", before=f"import flows.__main__\n{die}flows.__main__.show = die")
+
+    assert (done.returncode, done.stderr) == (143, "")
 
 
 def test_with_nohup_a_command_goes_on():

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.yaml_source import read
+from tasks.foundations.errors import InputError
 
 KEYS = st.text(alphabet="abcdefghij_", min_size=1, max_size=6).filter(lambda word: word not in ("y", "n"))
 LEAVES = st.one_of(st.integers(), st.booleans(), st.none(), st.text(max_size=8), st.floats(allow_nan=False))
@@ -74,3 +76,12 @@ def test_a_number_as_a_key_stands_on_its_line(tmp_path):
     path.write_text("name: a\n8: b\n")
 
     assert read(path).line((8,)) == 2
+
+
+@pytest.mark.parametrize("value", ["2024-02-30", "2024-13-45", "!!int abc", "!!float abc", "!!bool abc"])
+@pytest.mark.parametrize("line", ["seed: {}", "{}: 0", "a: [{}]"])
+def test_a_value_that_cannot_be_is_said_with_its_line(value, line, tmp_path):
+    (tmp_path / "odd.yaml").write_text(f"name: x\n{line.format(value)}\n")
+
+    with pytest.raises(InputError, match=r"odd\.yaml:2: '[^']*' cannot be read: .* Quote it"):
+        read(tmp_path / "odd.yaml")

@@ -73,3 +73,33 @@ def test_a_file_that_does_not_parse_is_said(tmp_path):
 
     with pytest.raises(InputError, match="not valid Python"):
         entrypoints.check("bad.py:build", tmp_path)
+
+
+def _blame(error, folder):
+    with entrypoints.blaming("training", folder):
+        raise error
+
+
+def test_nobody_is_blamed_for_what_is_not_in_their_files(tmp_path):
+    with pytest.raises(ValueError, match="of a library"):
+        _blame(ValueError("of a library"), tmp_path)
+    # A config may lie above the folders of Slipway itself.
+    with pytest.raises(ValueError, match="of a library"), entrypoints.blaming("training", entrypoints.SLIPWAY):
+        raise_in_slipway()
+
+
+def raise_in_slipway():
+    try:
+        entrypoints.split("nothing")
+    except InputError as error:
+        raise ValueError("of a library").with_traceback(error.__traceback__.tb_next) from None
+
+
+def test_memory_that_ran_out_is_nobodys_mistake(folder):
+    path, file = folder
+    (path / file).write_text("def build():\n    raise MemoryError\n")
+
+    with pytest.raises(MemoryError):
+        entrypoints.call(f"{file}:build", path)
+    with pytest.raises(MemoryError), entrypoints.blaming("training", path):
+        entrypoints.load(f"{file}:build", path)()

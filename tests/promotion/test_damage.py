@@ -10,6 +10,7 @@ from promotion_world import ANN, World
 
 from tasks.foundations.errors import DigestMismatch
 from tasks.journal.journal import Journal
+from tasks.promotion import known
 from tasks.promotion.moves import promote, rollback
 from tasks.promotion.reconcile import reconcile, reconcile_all
 from tasks.promotion.registration import record_version
@@ -45,7 +46,7 @@ def test_a_rollback_never_points_to_a_damaged_copy(second: World) -> None:
     assert second.served == {"onnx_server": 1, "tf_serving": 1}
 
 
-def test_a_rollback_needs_no_bundle_while_the_copies_are_whole(second: World) -> None:
+def test_a_rollback_needs_no_whole_bundle_while_the_copies_are_whole(second: World) -> None:
     flip(bundled(second, 1))
 
     rollback(second.control, "digits", ANN)
@@ -82,6 +83,29 @@ def test_a_pointer_that_cannot_be_read_is_written_anew(
     assert second.served["onnx_server"] == second.served["tf_serving"] == second.state.champion
 
 
+def test_a_link_in_a_copy_is_damage_and_mended(second: World, tmp_path: Path) -> None:
+    copy = second.folder("onnx_server", 1) / "model.onnx"
+    copy.unlink()
+    copy.symlink_to(bundled(second, 1))
+
+    rollback(second.control, "digits", ANN)
+
+    assert not copy.is_symlink() and copy.read_bytes() == FIRST
+
+
+def test_a_move_while_status_looks_is_no_lost_journal(second: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    second.register(3)
+    original = known.pointers
+
+    def overtaken(*args: object) -> object:
+        monkeypatch.setattr(known, "pointers", original)
+        promote(second.control, "digits", 3, ANN)
+        return original(*args)
+
+    monkeypatch.setattr(known, "pointers", overtaken)
+    assert known.strangers(second.control, "digits") == []
+
+
 def test_a_registry_that_does_not_answer_is_no_success(second: World) -> None:
     def dead() -> None:
         raise ConnectionError("nobody there")
@@ -91,15 +115,29 @@ def test_a_registry_that_does_not_answer_is_no_success(second: World) -> None:
     assert "aliases of digits could not be set (ConnectionError: nobody there)" in failed
 
 
-def test_a_model_that_cannot_be_reconciled_does_not_keep_the_others_from_it(second: World) -> None:
-    record_version(second.control, "cats", 1, second.bundle(7, model="cats"), ANN)
-    with sa.create_engine(f"sqlite:///{second.home}/journal.db").begin() as connection:
+def tampered(world: World) -> None:
+    with sa.create_engine(f"sqlite:///{world.home}/journal.db").begin() as connection:
         connection.execute(sa.text("UPDATE journal SET actor = 'mallory' WHERE model = 'cats'"))
+
+
+def unreadable(world: World) -> None:
+    pointer = world.home / "serving/onnx_server/cats/pointer.json"
+    pointer.unlink()
+    pointer.mkdir()
+
+
+@pytest.mark.parametrize(("damage", "said"), [(tampered, "is broken at serial 1"), (unreadable, "Is a directory")])
+def test_a_model_that_cannot_be_reconciled_does_not_keep_the_others_from_it(
+    second: World, damage: Callable[[World], None], said: str
+) -> None:
+    record_version(second.control, "cats", 1, second.bundle(7, model="cats"), ANN)
+    promote(second.control, "cats", 1, ANN)
+    damage(second)
     (second.home / "serving/onnx_server/digits/pointer.json").unlink()
 
     repairs = reconcile_all(second.control)
 
-    assert "is broken at serial 1" in repairs["cats"].failed[0]
+    assert said in repairs["cats"].failed[0]
     assert repairs["digits"].done == ("onnx_server: pointed to version 2 again",)
 
 

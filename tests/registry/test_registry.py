@@ -10,6 +10,7 @@ from parts import onnx_winner, request, rows, weights
 from tasks.bundle.verify import verify
 from tasks.foundations.errors import DigestMismatch, InputError, Refused, SlipwayError
 from tasks.registry import jobs
+from tasks.registry.connection import without_password
 from tasks.registry.mlflow_registry import Registry
 from tasks.registry.records import Place, ReleaseLog, RunRecord
 
@@ -210,6 +211,7 @@ def test_a_servers_password_is_never_shown():
     server = Registry(Place(tracking_uri="https://ann:secret@mlflow.example/base/", experiment="digits"))
 
     assert server.run_link("abc") == "https://mlflow.example/base/#/experiments//runs/abc"
+    assert without_password("http://ann:p@ss/w@host/x and on") == "http://host/x and on"
     assert server.ui_command() is None
 
 
@@ -227,7 +229,11 @@ def test_a_deleted_versions_number_is_never_used_again(place, registry, tmp_path
         jobs.publish(publish_request(place, "deleted", bundle(tmp_path / release, release), release))
     folder = registry.locate("deleted", 2, tmp_path / "cache")
 
-    jobs.delete_versions(jobs.DeleteRequest(place=place, model="deleted", versions=(2,)))
+    asked = jobs.DeleteRequest(place=place, model="deleted", versions=(2, 7))
+    assert jobs.delete_versions(asked.model_copy(update={"dry_run": True})).versions == (2,)
+    assert folder.exists()
+    assert jobs.delete_versions(asked).versions == (2,)
+    assert jobs.delete_versions(asked).versions == ()
     third = jobs.publish(publish_request(place, "deleted", bundle(tmp_path / "r-3", "r-3"), "r-3"))
 
     assert not folder.exists()

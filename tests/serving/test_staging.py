@@ -72,6 +72,26 @@ def test_a_damaged_copy_stays_where_the_source_is_damaged_too(tmp_path: Path, ma
     assert names(tmp_path / "base") == ["1"]
 
 
+def test_a_damaged_copy_stays_where_its_successor_cannot_take_its_place(
+    tmp_path: Path, make_payload: MakePayload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = make_payload("one")
+    staging.stage(tmp_path / "base", 1, payload)
+    (tmp_path / "base" / "1" / "saved_model.pb").write_bytes(b"x")
+    original = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.startswith(staging.ASIDE):
+            raise OSError(5, "Input/output error")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(SlipwayError, match="Input/output error"):
+        staging.stage(tmp_path / "base", 1, payload)
+    assert (tmp_path / "base" / "1" / "saved_model.pb").read_bytes() == b"x"
+    assert names(tmp_path / "base") == ["1"]
+
+
 @pytest.mark.parametrize("size_stays", [True, False])
 def test_a_source_that_is_not_what_the_manifest_says_leaves_nothing(
     tmp_path: Path, make_payload: MakePayload, size_stays: bool

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.foundations.errors import Conflict, InputError
 from tasks.foundations.menu import choices
+from tasks.serving import staging
 from tasks.serving._target import ServingTarget, parse
 from tasks.serving.pointer import Pointer
 from tasks.serving.staging import Payload
@@ -56,7 +57,7 @@ def test_promote_promote_rollback_leaves_the_first_versions_files_byte_equal(
 
     base = tmp_path / target.kind / "digits"
     assert target.current(tmp_path, "digits") == at(11, 1)
-    assert target.staged(tmp_path, "digits") == [1, 2]
+    assert staging.staged(tmp_path / target.kind / "digits") == [1, 2]
     assert digest_folder(base / "1") == one.digest
     assert digest_folder(base / "2") == two.digest
 
@@ -77,7 +78,7 @@ def test_withdrawing_keeps_the_versions(target: ServingTarget, tmp_path: Path, m
     target.withdraw(tmp_path, "digits")
 
     assert target.current(tmp_path, "digits") is None
-    assert target.staged(tmp_path, "digits") == [1]
+    assert staging.staged(tmp_path / target.kind / "digits") == [1]
 
 
 def test_pruning_and_sweeping_reach_the_models_folder(
@@ -124,7 +125,7 @@ def test_the_config_serves_the_pointers_version_and_going_back_deletes_nothing(
 
     tfs().point(tmp_path, "digits", at(11, 1))
     assert parsed_config(tmp_path)["digits"][1:] == ([1], {"stable": 1})
-    assert tfs().staged(tmp_path, "digits") == [1, 2]
+    assert staging.staged(tmp_path / "tf_serving" / "digits") == [1, 2]
 
 
 @pytest.mark.parametrize("previous", [3, 1])

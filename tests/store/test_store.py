@@ -119,6 +119,30 @@ def test_an_action_is_remembered_until_its_files_change(tmp_path):
     assert lookup(Store(str(tmp_path), tmp_path), action()) is None
 
 
+@pytest.mark.parametrize("content", ["", '{"files": ', "[]"])
+def test_an_artifact_whose_manifest_is_damaged_is_published_anew(tmp_path, content):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="1")
+    manifest = Path(f"{artifact.uri}.json")
+    before = manifest.read_text()
+    manifest.write_text(content)
+
+    assert publish(Store(str(tmp_path), tmp_path), a="1").digest == artifact.digest
+    assert manifest.read_text() == before
+    manifest.write_text(content)
+    assert Store(str(tmp_path), tmp_path).retain(set()) == 0
+    assert not manifest.exists()
+
+
+def test_an_artifact_with_a_link_in_it_is_published_anew(tmp_path):
+    artifact = publish(Store(str(tmp_path), tmp_path), a="1")
+    file = Path(artifact.uri) / "a"
+    file.unlink()
+    file.symlink_to("/etc/hostname")
+
+    publish(Store(str(tmp_path), tmp_path), a="1")
+    assert not file.is_symlink() and file.read_text() == "1"
+
+
 @pytest.mark.parametrize("content", ["", '{"digest": ', "[]"])
 def test_a_damaged_entry_of_the_index_is_as_good_as_none(tmp_path, content):
     store = Store(str(tmp_path), tmp_path)

@@ -9,7 +9,6 @@ Splits are `train`, `validation`, `calibration` and `test`.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tasks.foundations.record import Record
 
 FILE = "dataset.json"
 SPLITS = ("train", "validation", "calibration", "test")
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 class Split(Record):

@@ -40,11 +40,6 @@ def over_limit_allowed(n: int, percentile: float, confidence: float = 0.95) -> i
     return None if t < 0 else t
 
 
-def calls_needed(percentile: float, confidence: float = 0.95) -> int:
-    """Calls needed before any limit can be shown to hold, with none over it: ceil(log(1 - confidence) / log(p))."""
-    return math.ceil(math.log(1 - confidence) / math.log(percentile) - 1e-12)
-
-
 def percentile_interval(values: Array, percentile: float, confidence: float = 0.95) -> Bounds:
     """Order-statistic interval of a percentile, each end one-sided at `confidence`.
 

@@ -125,25 +125,11 @@ def blaming(what: str, folder: Path) -> Iterator[None]:
         raise InputError(f"{what}: your code raised {type(error).__name__}: {error}{place}.") from error
 
 
-def sources_digest(folder: Path) -> str:
-    """sha256 over every module of this process that was imported from `folder`, by relative path and content."""
-    root = folder.resolve()
-    files = {
-        Path(file).resolve()
-        for module in list(sys.modules.values())
-        if (file := getattr(module, "__file__", None)) and file.endswith(".py")
-    }
-    digest = hashlib.sha256()
-    for file in sorted(path for path in files if path.is_relative_to(root) and "site-packages" not in path.parts):
-        digest.update(f"{file.relative_to(root)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
 def closure_digest(entrypoint: str, folder: Path) -> str:
     """sha256 over an entrypoint's file and every file of `folder` that it imports, found by parsing.
 
-    Unlike `sources_digest` it does not depend on what else this process has imported, so it is the same in every
-    worker. Imports by computed names are not seen.
+    It does not depend on what else this process has imported, so it is the same in every worker. Imports by computed
+    names are not seen.
 
     Raises:
         InputError: the entrypoint's file is missing or does not parse.

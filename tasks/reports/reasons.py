@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.evaluation.gates import AT_LEAST
+from tasks.evaluation.latency import Estimate, comparison
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.reports import format as text
 from tasks.reports.summary import CandidateRow, Outcome, ReleaseSummary
@@ -133,15 +134,21 @@ def _advantages(summary: ReleaseSummary, row: CandidateRow) -> str:
     if row.name == "float32":
         return ""
     if row.speedup_p50 is not None:
-        faster = row.speedup_p50 >= 1
-        factor = row.speedup_p50 if faster else 1 / row.speedup_p50
-        facts.append(f"{text.ratio(factor)} {'faster' if faster else 'slower'} than float32")
+        low, high = row.speedup_interval or (None, None)
+        facts.append(_speed_words(Estimate(row.speedup_p50, low, high, row.rounds or 0)))
     share = summary.size_ratio(row)
     if share:
         facts.append(f"{text.ratio(1 / share)} smaller" if share <= 1 else f"{text.ratio(share)} larger")
     if row.drop is not None:
         facts.append(_drop_words(row.drop, summary.primary_metric))
     return f"{', '.join(facts[:-1])} and {facts[-1]}" if len(facts) > 1 else "".join(facts)
+
+
+def _speed_words(speedup: Estimate) -> str:
+    word = comparison(speedup)
+    if word == "no difference":
+        return "as fast as float32"
+    return f"{text.ratio(speedup.point if word == 'faster' else 1 / speedup.point)} {word} than float32"
 
 
 def _drop_words(value: float, metric: str) -> str:

@@ -58,16 +58,6 @@ def test_what_cannot_be_called_is_said(folder):
         entrypoints.call(f"{folder[1]}:NUMBER", folder[0])
 
 
-def test_the_digest_of_sources_sees_a_change_in_a_sibling(folder):
-    entrypoints.call(f"{folder[1]}:build", folder[0])
-    before = entrypoints.sources_digest(folder[0])
-
-    sibling = next(folder[0].glob("*_shared.py"))
-    sibling.write_text("SIZE = 4\n")
-
-    assert entrypoints.sources_digest(folder[0]) != before
-
-
 def test_a_file_that_does_not_parse_is_said(tmp_path):
     (tmp_path / "bad.py").write_text("def build(:\n")
 

@@ -277,3 +277,20 @@ def test_gates_without_a_place_on_the_plot_have_no_line():
     ]
 
     assert limit_lines(gates, "cpu", "accuracy", {"reference": {"accuracy": 0.9}}) == ()
+
+
+@pytest.mark.parametrize(
+    ("point", "interval", "said"),
+    [
+        (1.58, (1.5, 1.6), "It is 1.58× faster than float32"),
+        (0.5, (0.4, 0.6), "It is 2.00× slower than float32"),
+        (1.04, (1.03, 1.05), "It is as fast as float32"),
+        (1.2, (0.9, 1.5), "It is as fast as float32"),
+        (1.2, None, "It is as fast as float32"),
+    ],
+)
+def test_no_difference_in_speed_is_claimed_under_5_percent_or_without_an_interval(summary, point, interval, said):
+    change = {"speedup_p50": point, "speedup_interval": interval}
+    rows = tuple(row.model_copy(update=change) if row.winner else row for row in summary.rows)
+
+    assert said in reasons.why(summary.model_copy(update={"rows": rows}), "cpu")

@@ -282,8 +282,8 @@ def test_gates_without_a_place_on_the_plot_have_no_line():
 @pytest.mark.parametrize(
     ("point", "interval", "said"),
     [
-        (1.58, (1.5, 1.6), "It is 1.58× faster than float32"),
-        (0.5, (0.4, 0.6), "It is 2.00× slower than float32"),
+        (1.58, (1.5, 1.6), "It is 1.58\u00d7 faster than float32"),
+        (0.5, (0.4, 0.6), "It is 2.00\u00d7 slower than float32"),
         (1.04, (1.03, 1.05), "It is as fast as float32"),
         (1.2, (0.9, 1.5), "It is as fast as float32"),
         (1.2, None, "It is as fast as float32"),

@@ -38,7 +38,7 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
         versions = _unregister(place, control, model, keep, dry_run)
         wanted = _bundles(control, store, model, keep) | _artifacts(place, set(old))
         freed = store.retain(wanted, dry_run=dry_run)
-        staged = retain(control, model, keep.versions) if not dry_run and model in control.journal.models() else []
+        staged = retain(control, model, keep.versions, dry_run) if model in control.journal.models() else []
         for folder in old if not dry_run else []:
             shutil.rmtree(folder)
     word = "would free" if dry_run else "freed"

@@ -40,7 +40,10 @@ def _champion(found: Status) -> str:
 
 
 def _text(found: Status) -> str:
-    versions = [f"  {each.version:>4}  {each.state:<12} {each.at}  {each.digest[:12]}" for each in found.versions]
+    versions = [
+        f"  {each.version:>4}  {each.state:<12} {each.at}  {each.digest[:12]}{'' if each.has_files else '  no files'}"
+        for each in found.versions
+    ]
     events = [
         f"  {event['serial']:>4}  {event['at']}  {event['kind']:<10} {event['phase']:<9} version {event['version']}"
         f"  by {event['actor']}{'  ' + event['reason'] if event['reason'] else ''}"

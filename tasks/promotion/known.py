@@ -1,6 +1,6 @@
 """Which models and versions the journal knows, and the sentence for one that it does not."""
 
-from tasks.foundations.errors import DigestMismatch, InputError
+from tasks.foundations.errors import DigestMismatch, InputError, Refused, SlipwayError
 from tasks.foundations.words import suggest
 from tasks.journal.fold import ModelState, fold
 from tasks.journal.journal import Journal
@@ -20,6 +20,28 @@ def check_model(journal: Journal, model: str) -> None:
     if not known:
         raise InputError(f"There is no model {model!r}: nothing has been registered yet. Run `release` first.")
     raise InputError(f"There is no model {model!r}. Known: {', '.join(known)}.{suggest(model, known)}")
+
+
+def has_files(control: Control, digest: str) -> bool:
+    """Whether the bundle with this digest is still there; `clean` removes those of old versions."""
+    try:
+        return control.bundle_path(digest).is_dir()
+    except SlipwayError:
+        return False
+
+
+def check_files(control: Control, model: str, state: ModelState, version: int, digest: str) -> None:
+    """Raise unless the version's files are still there.
+
+    Raises:
+        Refused: they are not; the message lists the versions that have theirs.
+    """
+    if not has_files(control, digest):
+        there = [str(each) for each in state.versions if has_files(control, state.digests[each])]
+        raise Refused(
+            f"The files of {model} {version} are not there any more: `clean` or somebody else removed them. Versions "
+            f"that have theirs: {', '.join(there) or 'none'}. Take one of them, or release that model again."
+        )
 
 
 def strangers(control: Control, model: str) -> list[str]:

@@ -8,7 +8,7 @@ from tasks.journal.fold import ModelState, fold
 from tasks.promotion.aliases import align
 from tasks.promotion.attempt import history_after, make, note, undo
 from tasks.promotion.control import Control, Move, Order
-from tasks.promotion.known import check_model, check_servers, check_version
+from tasks.promotion.known import check_files, check_model, check_servers, check_version, has_files
 from tasks.promotion.settle import settle
 
 
@@ -147,6 +147,7 @@ def _intent(state: ModelState, order: Order, model: str, kind: Kind, version: in
 
 
 def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[str]) -> Move:
+    check_files(control, draft.model, state, draft.version, draft.digest)
     history = history_after(control, state, draft)
     if draft.kind == "promote":
         history.prove(draft.version)
@@ -162,7 +163,7 @@ def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[
         raise
     after = fold(control.journal.events(draft.model))
     warnings = [*settled, *warnings, *align(control, draft.model, after)]
-    return _move(after, intent, warnings)
+    return _move(control, after, intent, warnings)
 
 
 def _undo_after(control: Control, intent: Event, error: BaseException) -> None:
@@ -184,12 +185,16 @@ def _undone_sentence(intent: Event, error: OSError) -> str:
     )
 
 
-def _move(state: ModelState, intent: Event, warnings: list[str]) -> Move:
+def _move(control: Control, state: ModelState, intent: Event, warnings: list[str]) -> Move:
     before = f"version {intent.from_version}" if intent.from_version is not None else "nothing"
     if intent.kind == "promote":
         message = f"{intent.model} {intent.version} is in production; before it was {before}."
     else:
-        below = f"would go to {state.previous}" if state.previous is not None else "has nothing to go back to"
+        previous = state.previous
+        below = "has nothing to go back to"
+        if previous is not None:
+            there = has_files(control, state.digests[previous])
+            below = f"would go to {previous}" if there else f"cannot go to {previous}, whose files were removed"
         message = f"{intent.model} is back from {before} to version {intent.version}; another plain rollback {below}."
     return Move(
         model=intent.model,

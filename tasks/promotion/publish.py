@@ -171,12 +171,12 @@ def sweep(control: Control, model: str) -> list[str]:
     return [f"removed the leftover {kind}/{model}/{name}" for kind, name in left]
 
 
-def prune(control: Control, model: str, keep: Iterable[int]) -> list[str]:
+def prune(control: Control, model: str, keep: Iterable[int], dry_run: bool = False) -> list[str]:
     """Remove staged versions outside `keep`; no kind loses the version it serves, nor its predecessor."""
     root = control.serving_root
     kept = frozenset(keep)
-    gone = ((serving.kind, version) for serving in present(root, model) for version in serving.prune(root, model, kept))
-    return [f"{kind}/{model}/{version}" for kind, version in gone]
+    gone = {serving.kind: serving.prune(root, model, kept, dry_run) for serving in present(root, model)}
+    return [f"{kind}/{model}/{version}" for kind, versions in gone.items() for version in versions]
 
 
 def _publication(folder: Path, manifest: Manifest, entry: ServingEntry) -> Publication:

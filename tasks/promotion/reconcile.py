@@ -67,11 +67,11 @@ def _try(control: Control, model: str) -> Repairs:
         return Repairs(failed=(str(error),))
 
 
-def retain(control: Control, model: str, keep: int) -> list[str]:
+def retain(control: Control, model: str, keep: int, dry_run: bool = False) -> list[str]:
     """Remove old staged versions; the newest `keep` and the uppermost `keep` of the history stay, always the first two.
 
     Returns:
-        What was removed, as `<kind>/<model>/<version>`.
+        What was removed, or would be, as `<kind>/<model>/<version>`.
 
     Raises:
         InputError: no such model.
@@ -79,10 +79,11 @@ def retain(control: Control, model: str, keep: int) -> list[str]:
     """
     check_model(control.journal, model)
     with control.exclusive(model, "retention"):
-        settle(control, model)
+        if not dry_run:
+            settle(control, model)
         state = fold(control.journal.events(model))
         newest = sorted(state.versions)[-keep:] if keep > 0 else []
-        return prune(control, model, [*newest, *state.stack[: max(2, keep)]])
+        return prune(control, model, [*newest, *state.stack[: max(2, keep)]], dry_run)
 
 
 def _named(pointer: object) -> str:

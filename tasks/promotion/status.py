@@ -8,7 +8,7 @@ from tasks.journal.event import Event
 from tasks.journal.fold import State, fold
 from tasks.journal.journal import Journal
 from tasks.promotion.control import Control
-from tasks.promotion.known import check_model, strangers
+from tasks.promotion.known import check_model, has_files, strangers
 
 
 class VersionStatus(Record):
@@ -19,12 +19,14 @@ class VersionStatus(Record):
         state: see `tasks.journal.fold.ModelState.versions`.
         digest: of its bundle.
         at: when it was registered (or first seen), ISO 8601, UTC.
+        has_files: whether it can come back; `clean` removes the files of old versions.
     """
 
     version: int
     state: State
     digest: str
     at: str
+    has_files: bool
 
 
 class Status(Record):
@@ -33,7 +35,7 @@ class Status(Record):
     Attributes:
         model: its name.
         champion: the version in production, None if there is none.
-        previous: what a plain rollback goes to, None if there is nothing.
+        previous: what a plain rollback goes to, None if there is nothing or its files were removed.
         challenger: the newest version that passed and waits, None if there is none.
         versions: every version, oldest first.
         journal: every event, oldest first, by column name.
@@ -62,9 +64,16 @@ def status(control: Control, model: str) -> Status:
     events = journal.events(model)
     state = fold(events)
     versions = tuple(
-        VersionStatus(version=version, state=word, digest=state.digests[version], at=_since(events, version))
+        VersionStatus(
+            version=version,
+            state=word,
+            digest=state.digests[version],
+            at=_since(events, version),
+            has_files=has_files(control, state.digests[version]),
+        )
         for version, word in state.versions.items()
     )
+    back = {each.version for each in versions if each.has_files}
     interrupted = [
         f"{event.actor}'s {event.kind} of version {event.version} is at `{event.phase}` since {event.at}: "
         "it is running, or was killed; then run `reconcile`."
@@ -73,7 +82,7 @@ def status(control: Control, model: str) -> Status:
     return Status(
         model=model,
         champion=state.champion,
-        previous=state.previous,
+        previous=state.previous if state.previous in back else None,
         challenger=state.challenger,
         versions=versions,
         journal=tuple(event.row() for event in events),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.evaluation.gates import AT_LEAST
-from tasks.evaluation.latency import Estimate, comparison
+from tasks.evaluation.latency import RESOLUTION, Estimate, comparison
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.reports import format as text
 from tasks.reports.summary import CandidateRow, Outcome, ReleaseSummary
@@ -147,7 +147,9 @@ def _advantages(summary: ReleaseSummary, row: CandidateRow) -> str:
 def _speed_words(speedup: Estimate) -> str:
     word = comparison(speedup)
     if word == "no difference":
-        return "as fast as float32"
+        ends = (speedup.low, speedup.high)
+        equal = all(end is not None and 1 / RESOLUTION <= end <= RESOLUTION for end in ends)
+        return "as fast as float32" if equal else "not shown to be faster or slower than float32"
     return f"{text.ratio(speedup.point if word == 'faster' else 1 / speedup.point)} {word} than float32"
 
 

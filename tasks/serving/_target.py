@@ -53,7 +53,7 @@ class ServingTarget(Protocol):
         """Serve nothing any more; staged versions stay."""
         ...
 
-    def prune(self, root: Path, model: str, keep: frozenset[int]) -> list[int]:
+    def prune(self, root: Path, model: str, keep: frozenset[int], dry_run: bool = False) -> list[int]:
         """Remove staged versions outside `keep`, never the one pointed to nor its predecessor; return the removed."""
         ...
 

@@ -36,9 +36,9 @@ class OnnxServer(Record):
         """Remove `pointer.json`."""
         pointers.remove(self._base(root, model))
 
-    def prune(self, root: Path, model: str, keep: frozenset[int]) -> list[int]:
+    def prune(self, root: Path, model: str, keep: frozenset[int], dry_run: bool = False) -> list[int]:
         """Remove staged versions that are neither kept nor in use."""
-        return staging.prune(self._base(root, model), keep)
+        return staging.prune(self._base(root, model), keep, dry_run)
 
     def sweep(self, root: Path, model: str) -> list[str]:
         """Remove what killed processes left."""

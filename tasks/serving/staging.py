@@ -115,16 +115,16 @@ def staged(base: Path) -> list[int]:
     return sorted(int(path.name) for path in base.iterdir() if path.is_dir() and path.name.isdecimal())
 
 
-def prune(base: Path, keep: frozenset[int]) -> list[int]:
+def prune(base: Path, keep: frozenset[int], dry_run: bool = False) -> list[int]:
     """Remove staged versions outside `keep`; the one pointed to and its predecessor always stay.
 
     Returns:
-        The removed versions, ascending.
+        The versions that were removed, or would be, ascending.
     """
     pointer = read(base)
     safe = keep | _in_use(pointer)
     removed = [version for version in staged(base) if version not in safe]
-    for version in removed:
+    for version in removed if not dry_run else ():
         # Renamed first: a server must never see a version with some of its files gone.
         gone = base / f"{REMOVED}{version}-{uuid.uuid4().hex}"
         (base / str(version)).rename(gone)

@@ -53,9 +53,9 @@ class TfServing(Record):
             pointers.remove(self._base(root, model))
             self._write_config(root)
 
-    def prune(self, root: Path, model: str, keep: frozenset[int]) -> list[int]:
+    def prune(self, root: Path, model: str, keep: frozenset[int], dry_run: bool = False) -> list[int]:
         """Remove staged versions that are neither kept nor in use."""
-        return staging.prune(self._base(root, model), keep)
+        return staging.prune(self._base(root, model), keep, dry_run)
 
     def sweep(self, root: Path, model: str) -> list[str]:
         """Remove what killed processes left, beside `models.config` too."""

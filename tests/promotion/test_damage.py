@@ -1,5 +1,6 @@
 """Copies, pointers, journals and registries that something other than Slipway has damaged, lost or replaced."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from promotion_world import ANN, World
 
-from tasks.foundations.errors import DigestMismatch
+from tasks.foundations.errors import DigestMismatch, Refused
 from tasks.journal.journal import Journal
 from tasks.promotion import known
 from tasks.promotion.moves import promote, rollback
@@ -62,6 +63,32 @@ def test_a_rollback_with_copy_and_bundle_damaged_is_refused_and_undone(second: W
         rollback(second.control, "digits", ANN)
     assert second.served == {"onnx_server": 2, "tf_serving": 2}
     assert second.phases[-1] == "rollback 1 undone"
+
+
+def test_a_version_whose_files_were_removed_comes_back_in_no_way_and_nothing_is_written(second: World) -> None:
+    shutil.rmtree(second.home / "bundles" / second.state.digests[1])
+    before = second.phases
+
+    for move in (
+        lambda: rollback(second.control, "digits", ANN),
+        lambda: promote(second.control, "digits", 1, ANN.model_copy(update={"force": True})),
+    ):
+        with pytest.raises(
+            Refused, match="The files of digits 1 are not there any more.* Versions that have theirs: 2"
+        ):
+            move()
+    assert second.phases == before
+    told = status(second.control, "digits")
+    assert told.previous is None
+    assert [each.has_files for each in told.versions] == [False, True]
+
+
+def test_a_rollback_says_that_the_next_one_cannot_be(second: World) -> None:
+    second.register(3)
+    promote(second.control, "digits", 3, ANN)
+    shutil.rmtree(second.home / "bundles" / second.state.digests[1])
+
+    assert "cannot go to 1, whose files were removed" in rollback(second.control, "digits", ANN).message
 
 
 def test_reconcile_copies_a_damaged_champion_again(second: World) -> None:

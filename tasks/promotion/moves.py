@@ -25,7 +25,8 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
 
     Raises:
         InputError: no such model or version, or a request id that meant another move.
-        Refused: the version was rolled back, or has no passing record, and the order does not force it with a reason.
+        Refused: the version was rolled back, or has no passing record, and the order does not force it with a reason;
+            or its files were removed.
         Conflict: another process is moving the model, or production has changed since `expected_serial`.
         DigestMismatch: bundle, staged copy or journal are not what they must be.
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
@@ -59,7 +60,7 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
 
     Raises:
         InputError: no such model or version, or a request id that meant another move.
-        Refused: there is nothing to go back to, or `to` is not in the production history.
+        Refused: there is nothing to go back to, `to` is not in the production history, or its files were removed.
         Conflict: another process is moving the model, or production has changed since `expected_serial`.
         DigestMismatch: bundle or journal are not what they must be.
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.

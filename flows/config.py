@@ -72,6 +72,16 @@ class Config(Record):
         """Every candidate's chain, `float32` first."""
         return {"float32": [], **self.candidates}
 
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether a technique of any chain trains."""
+        return any(technique.level == "training" for chain in self.candidates.values() for technique in chain)
+
+    @property
+    def needs_train(self) -> bool:
+        """Whether the data must have a `train` split: the model comes untrained, or a technique fine-tunes."""
+        return bool(self.model.needs_training) or self.fine_tunes
+
 
 class Plan(Record):
     """A config with the place it came from.

@@ -24,23 +24,28 @@ def problems(plan: "Plan") -> list[Problem]:
     """Every contradiction in a config, as (where, sentence)."""
     config = plan.config
     return [
+        *_source(config, plan.folder),
         *_entrypoints(config, plan.folder),
         *_training(config),
         *_chains(config),
+        *_inference_only(config),
         *_gates(config),
         *_choice(config),
         *_serving(config),
     ]
 
 
+def _source(config: "Config", folder: Path) -> Iterator[Problem]:
+    for key, message in config.model.problems(folder):
+        yield ("model", key), message
+
+
 def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
     from tasks.evaluation.gates import is_function, metric_functions
 
     named: list[tuple[Where, str]] = []
-    for section in ("model", "data"):
-        entrypoint = getattr(getattr(config, section), "entrypoint", None)
-        if entrypoint:
-            named.append(((section, "entrypoint"), entrypoint))
+    if entrypoint := getattr(config.data, "entrypoint", None):
+        named.append((("data", "entrypoint"), entrypoint))
     if config.training and config.training.loss.partition(":")[2]:
         named.append((("training", "loss"), config.training.loss))
     named += [
@@ -60,12 +65,22 @@ def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
 def _training(config: "Config") -> Iterator[Problem]:
     if config.model.needs_training and config.training is None:
         yield ("model",), f"{config.model.kind} yields an untrained model: add a training section (loss, epochs)."
-    if not config.model.needs_training and config.training is not None and not _fine_tunes(config):
+    if not config.model.needs_training and config.training is not None and not config.fine_tunes:
         yield ("training",), f"{config.model.kind} yields a trained model and no technique fine-tunes: remove it."
 
 
-def _fine_tunes(config: "Config") -> bool:
-    return any(technique.level == "training" for chain in config.candidates.values() for technique in chain)
+def _inference_only(config: "Config") -> Iterator[Problem]:
+    """A model that cannot be trained further can still teach: after a distillation all techniques are possible."""
+    if not config.model.inference_only:
+        return
+    for name, chain in config.candidates.items():
+        first = next((technique for technique in chain if technique.level == "training"), None)
+        if first is not None and first.place != "distillation":
+            yield (
+                ("candidates", name),
+                f"{first.kind} trains the model further, which {config.model.kind} does not allow: a SavedModel is for "
+                "inference only. Give the .keras file (kind: keras_file), or begin the chain with distillation.",
+            )
 
 
 def _chains(config: "Config") -> Iterator[Problem]:

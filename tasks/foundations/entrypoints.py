@@ -42,16 +42,7 @@ def check(entrypoint: str, folder: Path) -> None:
             level.
     """
     file, function = split(entrypoint)
-    path = folder / file
-    if not path.is_file():
-        meant = suggest(path.name, (each.name for each in path.parent.glob("*.py")))
-        raise InputError(f"{entrypoint}: there is no file {path}.{meant} Paths are relative to the config's folder.")
-    if is_taken(path.stem):
-        raise InputError(f"{entrypoint}: {file} would hide the installed module {path.stem!r}. Rename the file.")
-    try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"{entrypoint}: {path} is not valid Python: {error}.") from error
+    path, tree = _parsed(file, folder, entrypoint)
     names = sorted(set(_top_level_names(tree)))
     if function not in names:
         found = ", ".join(names) or "nothing"
@@ -59,6 +50,30 @@ def check(entrypoint: str, folder: Path) -> None:
             f"{entrypoint}: {path} defines no {function!r} at its top level.{suggest(function, names)} "
             f"It defines: {found}."
         )
+
+
+def check_module(file: str, folder: Path) -> None:
+    """Whether a file of the user's, `layers.py`, could be imported; found by parsing, never by running it.
+
+    Raises:
+        InputError: not a `.py` file, no such file, its name hides a module, or it does not parse.
+    """
+    if not file.endswith(".py"):
+        raise InputError(f"{file!r} is not a Python file. Expected one beside the config, e.g. layers.py.")
+    _parsed(file, folder, file)
+
+
+def _parsed(file: str, folder: Path, named: str) -> tuple[Path, ast.Module]:
+    path = folder / file
+    if not path.is_file():
+        meant = suggest(path.name, (each.name for each in path.parent.glob("*.py")))
+        raise InputError(f"{named}: there is no file {path}.{meant} Paths are relative to the config's folder.")
+    if is_taken(path.stem):
+        raise InputError(f"{named}: {file} would hide the installed module {path.stem!r}. Rename the file.")
+    try:
+        return path, ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{named}: {path} is not valid Python: {error}.") from error
 
 
 def is_taken(name: str) -> bool:
@@ -77,17 +92,32 @@ def load(entrypoint: str, folder: Path) -> Callable[..., Any]:
     """
     check(entrypoint, folder)
     file, function = split(entrypoint)
+    module = _imported(file, folder, entrypoint)
+    target = getattr(module, function, None)
+    if not callable(target):
+        raise InputError(f"{entrypoint}: {function!r} is not callable but {type(target).__name__}.")
+    return target  # type: ignore[no-any-return]
+
+
+def load_module(file: str, folder: Path) -> Any:
+    """Import a file of the user's for what its import does (registering layers), and return the module.
+
+    Raises:
+        InputError: it cannot be imported, or raises while it is.
+    """
+    check_module(file, folder)
+    return _imported(file, folder, file)
+
+
+def _imported(file: str, folder: Path, named: str) -> Any:
     path = (folder / file).resolve()
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     name = ".".join(Path(file).with_suffix("").parts)
     module = sys.modules.get(name)
     if module is None or Path(getattr(module, "__file__", None) or "").resolve() != path:
-        module = _import(name, path, entrypoint)
-    target = getattr(module, function, None)
-    if not callable(target):
-        raise InputError(f"{entrypoint}: {function!r} is not callable but {type(target).__name__}.")
-    return target  # type: ignore[no-any-return]
+        module = _import(name, path, named)
+    return module
 
 
 def call(entrypoint: str, folder: Path, *args: Any) -> Any:
@@ -135,16 +165,21 @@ def closure_digest(entrypoint: str, folder: Path) -> str:
         InputError: the entrypoint's file is missing or does not parse.
     """
     check(entrypoint, folder)
+    return module_digest(split(entrypoint)[0], folder)
+
+
+def module_digest(file: str, folder: Path) -> str:
+    """sha256 over a file of the user's and every file of `folder` that it imports; see `closure_digest`."""
     root = folder.resolve()
     found: set[Path] = set()
-    waiting = [(root / split(entrypoint)[0]).resolve()]
+    waiting = [(root / file).resolve()]
     while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting.extend(_imported_files(file, (root, file.parent)))
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imported_files(path, (root, path.parent)))
     digest = hashlib.sha256()
-    for name, content in sorted((os.path.relpath(file, root), file.read_bytes()) for file in found):
+    for name, content in sorted((os.path.relpath(path, root), path.read_bytes()) for path in found):
         digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
 

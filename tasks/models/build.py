@@ -3,20 +3,18 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tasks.foundations import menu
-from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.models.interface import describe
+from tasks.models.output import Output, check_output, check_ranks
 from tasks.models.signature import Signature
 
 if TYPE_CHECKING:
     Source = Any
 else:
     Source = menu.union("tasks.models.sources")
-
-Output = Literal["logits", "probabilities"]
 
 
 class BuildRequest(Record):
@@ -63,8 +61,8 @@ def build(request: BuildRequest) -> BuildResult:
     folder = Path(request.folder)
     model = request.source.open(folder, request.seed)
     signature = describe(model).signature
-    _check_ranks(signature)
-    _check_output(model, request.output)
+    check_ranks(signature)
+    check_output(model, request.output)
     fingerprint, source = fingerprint_of(model), request.source.source_digest(folder)
     return BuildResult(
         fingerprint=fingerprint,
@@ -95,38 +93,3 @@ def _architecture(model: Any) -> str:
         return type(model).__name__
     config.pop("compile_config", None)  # what the user compiled does not matter: Slipway compiles
     return json.dumps(config, sort_keys=True, default=str)
-
-
-def _check_ranks(signature: Signature) -> None:
-    """Labels are one class, or one row of numbers, for each row of inputs."""
-    for name, spec in signature.outputs.items():
-        if len(spec.shape) > 2:
-            raise InputError(
-                f"model: its output {name!r} has shape {tuple(spec.shape[1:])} a row. Expected one vector a row, like "
-                "(classes,) or (1,): outputs of sequences or images are not supported yet. Pool or flatten them."
-            )
-
-
-def _check_output(model: Any, output: Output | None) -> None:
-    """The commonest mistake of all: a softmax at the end, and a loss that expects logits (or the reverse)."""
-    last = _last_activation(model)
-    if output == "logits" and last in ("softmax", "sigmoid"):
-        raise InputError(
-            f"model: the task says output: logits, but the model ends in {last}. "
-            "Write output: probabilities, or leave the last activation out."
-        )
-    if output == "probabilities" and last == "linear":
-        raise InputError(
-            "model: the task says output: probabilities, but the model's last layer has no activation. "
-            "Write output: logits, or end it with softmax (sigmoid for one output)."
-        )
-
-
-def _last_activation(model: Any) -> str | None:
-    """Name of the activation that the first output comes from, None if it cannot be told."""
-    outputs = getattr(model, "outputs", None)
-    history = getattr(outputs[0], "_keras_history", None) if outputs else None
-    layer = getattr(history, "operation", None)
-    if type(layer).__name__ == "Softmax":
-        return "softmax"
-    return getattr(getattr(layer, "activation", None), "__name__", None)

@@ -116,7 +116,8 @@ def _names(side: str, structure: Any, given: list[str]) -> list[str]:
 def _given_name(tensor: Any) -> str:
     """The name that the user gave to an Input; empty if Keras made it up or there is none."""
     name = getattr(tensor, "name", None) or ""
-    return "" if re.fullmatch(r"(keras_tensor|input_layer)(_\d+)?", name) else name
+    counted = "input" if type(tensor).__module__.startswith("tf_keras") else "keras_tensor|input_layer"
+    return "" if re.fullmatch(rf"({counted})(_\d+)?", name) else name
 
 
 def _layer_name(tensor: Any) -> str:

@@ -3,7 +3,7 @@
     saved_model/      signature `serving_default` with the inputs and outputs of `signature.json`, inference mode
     model.keras       Keras 3's own file, without optimizer and compile settings
     signature.json    names, dtypes and shapes
-    training.json     history and settings of the training
+    training.json     history and settings of the training; absent where the model came trained
 
 Keras cannot train a SavedModel further, and TensorFlow Serving cannot run a `.keras` file: both are kept.
 """
@@ -22,22 +22,25 @@ TRAINING_FILE = "training.json"
 ENDPOINT = "serving_default"
 
 
-def save(model: Any, out: Path, training: Mapping[str, Any]) -> None:
+def save(model: Any, out: Path, training: Mapping[str, Any] | None = None, interface: Interface | None = None) -> None:
     """Write a model folder.
 
     Args:
         model: a built keras.Model (Keras 3).
         out: an existing folder, empty.
-        training: what `training.json` holds.
+        training: what `training.json` holds; None for a model that came trained.
+        interface: how the model is called where the names of its signature are not its own (a student's, which takes
+            the reference's place); default: as it describes itself.
 
     Raises:
         StepFailed: Keras cannot write the model; the message says which part.
     """
-    interface = describe(model)
+    interface = interface or describe(model)
     interface.signature.write(out)
     write_saved_model(model, interface, out / SAVED_MODEL)
     _write_keras(model, out / KERAS_FILE)
-    (out / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n")
+    if training is not None:
+        (out / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n")
 
 
 def write_saved_model(model: Any, interface: Interface, folder: Path) -> None:

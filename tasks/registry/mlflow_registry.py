@@ -159,6 +159,35 @@ class Registry:
         self._check_registered(manifest, model, version)
         return folder
 
+    def names(self) -> list[str]:
+        """Names of all registered models."""
+        page = persist(lambda: self._client.search_registered_models())
+        found = list(page)
+        while token := page.token:
+            page = persist(partial(self._client.search_registered_models, page_token=token))
+            found.extend(page)
+        return sorted(model.name for model in found)
+
+    def download(self, model: str, version: int, folder: Path) -> Path:
+        """All files of a version, whoever registered it, in a new folder below `folder`; nothing is verified.
+
+        Raises:
+            SlipwayError: its files cannot be fetched.
+        """
+        source = persist(lambda: self._client.get_model_version_download_uri(model, str(version)))
+        local = local_path(source)
+        if local is not None and not local.is_dir():
+            raise SlipwayError(f"MLflow's files of {model} version {version} are gone: there is no folder {local}.")
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._download(source, folder, f"{version}")
+        except (MlflowException, OSError) as error:
+            raise SlipwayError(
+                f"MLflow's files of {model} version {version} cannot be fetched from {without_password(source)}: "
+                f"{error}."
+            ) from error
+
     def delete_version(self, model: str, version: int) -> None:
         """Delete a version, and its files where they are on this machine; its number is never used again.
 

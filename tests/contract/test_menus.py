@@ -31,13 +31,16 @@ NEEDED = {
     "factor": 0.5,
     "rates": [0.1, 0.01],
     "epochs": [1],
+    "path": "x",
+    "name": "x",
 }
+ONE_OF = {"registered": {"version": 1}}  # fields of which one is needed
 
 
 def made(menu, field, word):
     fields = choices(menu, field)[word].model_fields
     needed = {name: NEEDED[name] for name, info in fields.items() if info.is_required() and name != field}
-    return {field: word, **needed}
+    return {field: word, **needed, **ONE_OF.get(word, {})}
 
 
 @pytest.mark.parametrize(("menu", "field", "word"), CHOICES)

@@ -1,5 +1,6 @@
 """A model that the user's own Python builds and Slipway trains: every architecture that Keras can express."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +15,16 @@ class KerasBuilder(Record):
     """`build() -> keras.Model`, a function in a file beside the config; the model is trained by Slipway."""
 
     needs_training: ClassVar[bool] = True
+    inference_only: ClassVar[bool] = False
     kind: Literal["keras_builder"]
     entrypoint: str = Field(description="file.py:function beside the config, called without arguments.")
+
+    def problems(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """See the contract."""
+        try:
+            entrypoints.check(self.entrypoint, folder)
+        except InputError as error:
+            yield "entrypoint", str(error)
 
     def open(self, folder: Path, seed: int) -> Any:
         """Build the model; the same seed gives the same initial weights.

@@ -1,0 +1,72 @@
+"""The jobs that take a model which came trained: look at its files first, then open it and write a model folder.
+
+Two jobs, because what the files say decides what follows: which library opens them, hence in which kind of worker, and
+their digest, hence whether it was done before.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.foundations.record import Record
+from tasks.models.output import Output
+from tasks.models.signature import Signature
+from tasks.models.sources._source import Inspected
+from tasks.models.sources.keras_file import KerasFile
+from tasks.models.sources.saved_model import SavedModel
+
+# What a model in a registry is opened as is one of these, too.
+Trained = Annotated[KerasFile | SavedModel, Field(discriminator="kind")]
+
+
+class InspectRequest(Record):
+    """Which model to look at.
+
+    Attributes:
+        source: where it lies.
+        folder: absolute path of the config's folder.
+    """
+
+    source: Trained
+    folder: str
+
+
+class LoadRequest(Record):
+    """Which model to open.
+
+    Attributes:
+        source: where it lies.
+        folder: absolute path of the config's folder.
+        output: what a classifier's output is, None for regression.
+        out: absolute path of an empty folder.
+    """
+
+    source: Trained
+    folder: str
+    output: Output | None = None
+    out: str
+
+
+class LoadResult(Record):
+    """What was opened: the signature of the written model folder."""
+
+    signature: Signature
+
+
+def inspect(request: InspectRequest) -> Inspected:
+    """Read the model's files without opening the model.
+
+    Raises:
+        InputError: damaged, of the wrong kind, or something unsafe lies in them.
+    """
+    return request.source.inspect(Path(request.folder))
+
+
+def load(request: LoadRequest) -> LoadResult:
+    """Open the model and write it as a model folder into `out`.
+
+    Raises:
+        InputError: it cannot be opened, or does not fit the task.
+    """
+    return LoadResult(signature=request.source.write(Path(request.folder), Path(request.out), request.output))

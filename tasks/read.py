@@ -28,12 +28,13 @@ def read(
     Raises:
         InputError: the data is not usable; the sentence names split, column and row.
     """
+    classes = getattr(kind, "classes", None) or ()
     step = Step(
         name="read",
         job="tasks.data.write:read_data",
         format="dataset",
         inputs={},
-        settings={"source": source.model_dump(mode="json"), "task": kind.kind},
+        settings={"source": source.model_dump(mode="json"), "task": kind.kind, "classes": classes},
         rooms=("data",),
         always=True,
         once=True,
@@ -47,6 +48,7 @@ def read(
             seed=executor.seed,
             out=str(out),
             needs_train=needs_train,
+            classes=classes,
             signature=Expected.model_validate(signature, from_attributes=True),
         ),
     )

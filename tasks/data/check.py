@@ -3,26 +3,19 @@
 Arrays may be memory maps larger than memory, so everything scans in chunks of rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from tasks.data.chunks import chunks
 from tasks.data.expected import Expected, Tensor
 from tasks.data.returned import Array, Table
 from tasks.foundations.errors import InputError
 from tasks.foundations.words import suggest
 
 Task = Literal["classification", "regression"]
-CHUNK_BYTES = 16 * 2**20
-
-
-def chunks(array: Array) -> Iterator[tuple[int, Array]]:
-    """(index of the first row, (k, ...) rows), each of about `CHUNK_BYTES`."""
-    row_bytes = max(1, array.nbytes // max(1, len(array)))
-    step = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, len(array), step):
-        yield start, np.asarray(array[start : start + step])  # rows of a plain array are cheaper than of a map
+MOST_LISTED = 10
 
 
 def check_finite(what: str, array: Array) -> None:
@@ -37,12 +30,12 @@ def check_finite(what: str, array: Array) -> None:
             value = values[~np.isfinite(values)][0]
             raise InputError(
                 f"data: {what}, row {start + row}: the value is {value}. Expected finite numbers; "
-                "fill or drop such rows in load()."
+                "fill or drop such rows."
             )
 
 
 def check_labels(split: str, labels: Array, task: Task, width: int | None) -> tuple[int, ...]:
-    """Check the labels of one split.
+    """Check the labels of one split, words and one-hot rows already being integers.
 
     Args:
         split: its name.
@@ -57,9 +50,10 @@ def check_labels(split: str, labels: Array, task: Task, width: int | None) -> tu
         InputError: several labels a row, non-integer classes, classes out of range, labels that are no numbers,
             another number of columns than the model's output has.
     """
-    if task == "regression":
-        _check_targets(split, labels, width)
-        return ()
+    return CHECKS[task](split, labels, width)
+
+
+def _check_class_labels(split: str, labels: Array, width: int | None) -> tuple[int, ...]:
     _check_class_form(split, labels)
     classes = {None: None, 1: 2}.get(width, width)
     found: set[int] = set()
@@ -76,8 +70,12 @@ def check_labels(split: str, labels: Array, task: Task, width: int | None) -> tu
     return tuple(sorted(int(value) for value in found))
 
 
-def check_classes(classes: Mapping[str, tuple[int, ...]]) -> list[str]:
+def check_classes(classes: Mapping[str, tuple[int, ...]], names: tuple[str, ...] = ()) -> list[str]:
     """Refuse splits of one class; warn of test classes that train never shows.
+
+    Args:
+        classes: those of every split.
+        names: of the classes, empty where they have none.
 
     Raises:
         InputError: `train` or `test` holds one class only.
@@ -85,11 +83,37 @@ def check_classes(classes: Mapping[str, tuple[int, ...]]) -> list[str]:
     for split in ("train", "test"):
         if len(classes.get(split, (0, 1))) == 1:
             raise InputError(
-                f"data: every label of {split} is {classes[split][0]}. Classification needs at least two classes; "
-                "is the data sorted by class before it is split?"
+                f"data: every label of {split} is {_called(classes[split], names)[0]}. Classification needs at least "
+                "two classes; is the data sorted by class before it is split?"
             )
     unseen = sorted(set(classes["test"]) - set(classes.get("train", classes["test"])))
-    return [f"test holds the classes {unseen} that train never shows"] if unseen else []
+    return [f"test holds the classes {_called(unseen, names)} that train never shows"] if unseen else []
+
+
+def missing_in_calibration(
+    calibration: Array, classes: Mapping[str, tuple[int, ...]], names: tuple[str, ...]
+) -> list[str]:
+    """Warn of classes of train (of test, where there is no train) without a row among those that calibrate.
+
+    Args:
+        calibration: (rows,) integer labels.
+        classes: those of every split.
+        names: of the classes, empty where they have none.
+    """
+    known = classes.get("train", classes["test"])
+    missing = sorted(set(known) - set(np.unique(calibration).tolist()))
+    if not missing:
+        return []
+    shown = ", ".join(str(name) for name in _called(missing[:MOST_LISTED], names))
+    more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
+    return [
+        f"calibration has no row of the classes {shown}{more}: the ranges of quantized candidates are measured without "
+        "them; give a calibration split that shows every class"
+    ]
+
+
+def _called(classes: Sequence[int], names: tuple[str, ...]) -> list[int] | list[str]:
+    return [names[value] for value in classes] if names else list(classes)
 
 
 def check_against_signature(table: Table, expected: Expected, split: str) -> None:
@@ -122,7 +146,7 @@ def match_names(given: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, st
             )
     missing = [name for name in wanted if name not in given]
     if missing:
-        raise InputError(f"data: the model's inputs {missing} are missing; load() gives {', '.join(given)}.")
+        raise InputError(f"data: the model's inputs {missing} are missing; the data has {', '.join(given)}.")
     return {name: name for name in wanted}
 
 
@@ -130,13 +154,13 @@ def _check_input(what: str, array: Array, tensor: Tensor) -> None:
     if not _fits(array.shape[1:], tensor.shape[1:]):
         hint = ""
         if array.ndim + 1 == len(tensor.shape) and tensor.shape[-1] == 1:
-            hint = " Add the last axis with array[..., None]."
+            hint = " Add the last axis: array[..., None], or [column] instead of column."
         raise InputError(
             f"data: a row of {what} has shape {array.shape[1:]}, the model takes {tensor.shape[1:]}.{hint}"
         )
     texts = array.dtype.kind in "US"
     if texts != (tensor.dtype == "str"):
-        raise InputError(f"data: {what} is {array.dtype}, the model takes {tensor.dtype}. Convert it in load().")
+        raise InputError(f"data: {what} is {array.dtype}, the model takes {tensor.dtype}. Convert it first.")
     if not texts:
         _check_cast(what, array, np.dtype(tensor.dtype))
 
@@ -146,7 +170,7 @@ def _check_cast(what: str, array: Array, wanted: np.dtype[Any]) -> None:
     if array.dtype == wanted or np.can_cast(array.dtype, wanted, "safe"):
         return
     if (array.dtype.kind == "f" and wanted.kind != "f") or wanted.kind == "b":
-        raise InputError(f"data: {what} is {array.dtype}, the model takes {wanted}. Convert it in load().")
+        raise InputError(f"data: {what} is {array.dtype}, the model takes {wanted}. Convert it first.")
     for start, rows in chunks(array):
         with np.errstate(over="ignore", invalid="ignore"):
             cast = rows.astype(wanted)
@@ -155,7 +179,7 @@ def _check_cast(what: str, array: Array, wanted: np.dtype[Any]) -> None:
             row, *rest = (int(index[0]) for index in np.nonzero(~kept))
             raise InputError(
                 f"data: {what}, row {start + row}: {rows[(row, *rest)]} does not fit into the model's {wanted}. "
-                "Scale it in load()."
+                "Scale it first."
             )
 
 
@@ -169,30 +193,20 @@ def _check_class_form(split: str, labels: Array) -> None:
     if labels.dtype.kind not in "biu":
         raise InputError(
             f"data: {split} labels are {labels.dtype}, the first is {labels[0]!r}. "
-            "Classification needs integer classes 0, 1, 2, ...; e.g. numpy.unique(labels, return_inverse=True)[1]."
+            "Classification needs integer classes 0, 1, 2, ..., or words."
         )
 
 
 def _form_advice(labels: Array) -> str:
     if labels.size == len(labels):
         return ". Expected (rows,), e.g. labels.reshape(-1)."
-    if labels.ndim == 2 and _is_one_hot(labels):
-        return ": one-hot labels are not supported yet. Give one integer class a row, e.g. labels.argmax(axis=1)."
     return (
         ", several a row. Expected (rows,): one class a row. Labels of sequences (one a time step) and several labels "
         "at once are not supported."
     )
 
 
-def _is_one_hot(labels: Array) -> bool:
-    """Whether each row shares 1 out among the classes: only then does argmax give the class that was meant."""
-    return labels.dtype.kind in "biuf" and all(
-        bool(((rows >= 0) & (rows <= 1)).all()) and np.allclose(rows.sum(axis=1, dtype=np.float64), 1, atol=1e-3)
-        for _, rows in chunks(labels)
-    )
-
-
-def _check_targets(split: str, labels: Array, width: int | None) -> None:
+def _check_targets(split: str, labels: Array, width: int | None) -> tuple[int, ...]:
     if labels.dtype.kind not in "biuf":
         raise InputError(f"data: {split} labels are {labels.dtype}. Regression needs numbers.")
     if labels.ndim > 2:
@@ -201,3 +215,10 @@ def _check_targets(split: str, labels: Array, width: int | None) -> None:
     if width is not None and columns != width:
         raise InputError(f"data: {split} labels have {columns} column(s), the model's output has {width}.")
     check_finite(f"{split} labels", labels)
+    return ()
+
+
+CHECKS: dict[str, Callable[[str, Array, int | None], tuple[int, ...]]] = {
+    "classification": _check_class_labels,
+    "regression": _check_targets,
+}

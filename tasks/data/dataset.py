@@ -1,6 +1,6 @@
 """What a data set is on disk: plain `.npy` files, so that every process maps the same pages and nothing is unpickled.
 
-    dataset.json                      names, dtypes, shapes and row counts of every split
+    dataset.json                      names, dtypes, shapes and row counts of every split; names of the classes
     <split>/inputs/<name>.npy         (rows, ...) any dtype but object
     <split>/labels.npy                (rows,) or (rows, k)
     <split>/slices/<name>.npy         (rows,) strings or integers: the group of each row
@@ -65,6 +65,11 @@ def open_dataset(folder: Path) -> dict[str, Split]:
         for name in SPLITS
         if name in content
     }
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Names of the classes of a dataset folder, in the order of their integers; empty where they have none."""
+    return tuple(json.loads((folder / FILE).read_text()).get("classes", ()))
 
 
 def _map(path: Path) -> np.ndarray[Any, Any]:

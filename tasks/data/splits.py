@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.data.check import chunks
+from tasks.data.chunks import chunks
 from tasks.data.returned import Array, Table
 from tasks.foundations.errors import InputError
 

@@ -4,6 +4,7 @@ Same content gives the same bytes, so the folder's digest is the key of everythi
 """
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.data.check import (
-    CHUNK_BYTES,
     Task,
     check_against_signature,
     check_classes,
     check_finite,
     check_labels,
     match_names,
+    missing_in_calibration,
 )
+from tasks.data.chunks import CHUNK_BYTES, release
 from tasks.data.dataset import FILE, SPLITS
 from tasks.data.expected import Expected
+from tasks.data.labels import encode
+from tasks.data.reading import Reading
 from tasks.data.returned import Array, Table, tables
 from tasks.data.splits import Selection, complete
 from tasks.foundations import menu
@@ -42,6 +46,7 @@ class ReadRequest(Record):
         seed: decides the rows of splits that are left out.
         out: absolute path of an empty folder.
         needs_train: False for a model that comes trained.
+        classes: names of the classes in the order of their integers; empty: words are numbered in sorted order.
         signature: the model's signature; the inputs are checked against it and written in its dtypes. None for data
             without a model: nothing is checked against one, floats are written as float32.
     """
@@ -52,6 +57,7 @@ class ReadRequest(Record):
     seed: int
     out: str
     needs_train: bool = True
+    classes: tuple[str, ...] = ()
     signature: Expected | None = None
 
 
@@ -61,12 +67,14 @@ class ReadResult(Record):
     Attributes:
         rows: rows of every split.
         classes: distinct classes over all splits, 0 for regression.
+        class_names: of the classes in the order of their integers; empty where they have none.
         source_digest: sha256 over the user's data code.
         warnings: sentences for the user.
     """
 
     rows: dict[str, int]
     classes: int
+    class_names: tuple[str, ...] = ()
     source_digest: str
     warnings: tuple[str, ...] = ()
 
@@ -77,35 +85,55 @@ def read_data(request: ReadRequest) -> ReadResult:
     Raises:
         InputError: the user's code raised, or the data is not usable; the sentence names split, column and row.
     """
+    out = Path(request.out)
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir=out) as scratch:
+        return _read(request, out, Path(scratch))
+
+
+def _read(request: ReadRequest, out: Path, scratch: Path) -> ReadResult:
     folder = Path(request.folder)
-    given = tables(request.source.read(folder), request.needs_train)
-    classes, warnings = _check(given, request)
+    reading = Reading(folder, scratch, request.seed, request.task)
+    width = request.signature.width if request.signature else None
+    given, names = encode(
+        tables(request.source.read(reading), request.needs_train), request.task, request.classes, width
+    )
+    classes, warnings = _check(given, request, width, names)
     selections, more = complete(given, request.seed)
+    if request.task == "classification":
+        more += missing_in_calibration(_labels(selections["calibration"]), classes, names)
     dtypes = _dtypes(given["test"], request.signature)
     described = {
-        split: _write_split(selections[split], dtypes, request.task, Path(request.out) / split)
+        split: _write_split(selections[split], dtypes, request.task, out / split)
         for split in SPLITS
         if split in selections
     }
-    (Path(request.out) / FILE).write_text(json.dumps({"splits": described}, indent=2) + "\n")
+    content = {"splits": described, **({"classes": names} if names else {})}
+    (out / FILE).write_text(json.dumps(content, indent=2) + "\n")
     return ReadResult(
         rows={split: content["rows"] for split, content in described.items()},
         classes=len({value for values in classes.values() for value in values}),
+        class_names=names,
         source_digest=request.source.source_digest(folder),
         warnings=(*warnings, *more),
     )
 
 
-def _check(given: Mapping[str, Table], request: ReadRequest) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+def _check(
+    given: Mapping[str, Table], request: ReadRequest, width: int | None, names: tuple[str, ...]
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     classes: dict[str, tuple[int, ...]] = {}
-    width = request.signature.width if request.signature else None
     for split, table in given.items():
         for name, array in table.inputs.items():
             check_finite(f"{split} input {name!r}", array)
         if request.signature:
             check_against_signature(table, request.signature, split)
         classes[split] = check_labels(split, table.labels, request.task, width)
-    return classes, check_classes(classes) if request.task == "classification" else []
+    return classes, check_classes(classes, names) if request.task == "classification" else []
+
+
+def _labels(selection: Selection) -> Array:
+    table, rows = selection
+    return table.labels if rows is None else table.labels[rows]
 
 
 def _dtypes(table: Table, expected: Expected | None) -> dict[str, np.dtype[Any] | None]:
@@ -166,4 +194,5 @@ def write_array(path: Path, array: Array, rows: Array | None, dtype: np.dtype[An
         for start in range(0, count, step):
             part = array[start : start + step] if rows is None else array[rows[start : start + step]]
             file.write(np.ascontiguousarray(part, dtype=kind).tobytes())
+            release(array)
     return {"dtype": "str" if kind.kind in "US" else kind.name, "shape": list(shape)}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.foundations.record import Record
 
@@ -15,12 +15,26 @@ class Classification(Record):
         description="What the model puts out: `logits` (before softmax or sigmoid) or `probabilities`. "
         "A binary model may have one output column or two."
     )
+    classes: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=2,
+        description="Names of the classes, in the order of the model's outputs: words among the labels become these "
+        "integers, and integers get these names. Default: the distinct words of train, sorted.",
+    )
     top_k: int = Field(
         default=5,
         ge=2,
         le=1000,
         description="k of top_5_accuracy, top_3_accuracy, ...; left out for models with no more than k classes.",
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = next((name for name in classes or () if (classes or ()).count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the class {twice!r} stands twice; every class has one name of its own")
+        return classes
 
 
 class Regression(Record):

@@ -97,7 +97,7 @@ def test_the_same_data_gives_the_same_bytes_and_another_seed_other_rows(tmp_path
 
 
 def test_memory_maps_in_many_chunks_are_copied_exactly(tmp_path, monkeypatch):
-    for module in ("check", "write"):
+    for module in ("chunks", "write"):
         monkeypatch.setattr(f"tasks.data.{module}.CHUNK_BYTES", 100)
     np.save(tmp_path / "big.npy", RNG.normal(size=(37, 4)))
     data = good()
@@ -192,14 +192,17 @@ BROKEN = {
     "empty split": (lambda data: data.update(test=make(0)), "the split 'test' is empty"),
     "too few": (lambda data: data.update(train=make(1, classes=1)), "every label of train is 0"),
     "one class": (put("test", "labels", np.ones(20, int)), "every label of test is 1"),
-    "one-hot": (put("train", "labels", np.eye(3)[np.arange(100) % 3]), "one-hot labels are not supported yet"),
-    "one-hot shares": (put("train", "labels", np.full((100, 2), 0.5)), "one-hot labels are not supported yet"),
-    "a label a step": (put("train", "labels", np.arange(1200).reshape(100, 12) % 3), "one class a row. Labels of seq"),
+    "soft labels": (put("train", "labels", np.full((100, 2), 0.5)), "row 0 is .0.5, 0.5.: it shares one label out"),
+    "one-hot twice": (
+        put("train", "labels", np.eye(3, dtype=int)[[0] * 99].tolist() + [[1, 1, 0]]),
+        "row 99 is .1, 1, 0.. Several labels a row must be one-hot",
+    ),
+    "a label a step": (put("train", "labels", np.arange(1200).reshape(100, 12) % 3), "labels of sequences"),
     "many labels": (put("train", "labels", np.ones((100, 3), int)), "several labels at once are not supported"),
     "one-hot a step": (put("train", "labels", np.ones((100, 2, 3))), "one class a row. Labels of sequences"),
     "words a step": (put("train", "labels", np.full((100, 2), "a")), "one class a row. Labels of sequences"),
     "column": (put("train", "labels", (np.arange(100) % 3)[:, None]), r"labels.reshape\(-1\)"),
-    "words": (put("train", "labels", np.array(["a", "b"] * 50)), "Classification needs integer classes"),
+    "words and numbers": (put("train", "labels", np.array(["a", "b"] * 50)), "train labels are words, test labels are"),
     "float classes": (floats("train", 0, 1.5), "train labels are float64"),
     "range": (poison("train", "labels", 12, 9), "train labels, row 12: the value is 9. Expected classes 0..2"),
     "negative": (poison("test", "labels", 1, -1), "test labels, row 1: the value is -1"),

@@ -1,0 +1,163 @@
+"""Data from csv files. Columns have no types there, so files are read twice: to learn what they hold, to store it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.data.columns import (
+    Inputs,
+    Label,
+    Labels,
+    Part,
+    Slices,
+    SplitColumn,
+    TestFraction,
+    check_keys,
+)
+from tasks.data.facts import Fact
+from tasks.data.files import FilePerSplit, LocalFile, RemoteFile, fetch, missing_files, places
+from tasks.data.reading import Reading, Where
+from tasks.data.spool import Table
+from tasks.data.tables import read_tables
+from tasks.data.texts import Texts
+from tasks.foundations.errors import InputError
+from tasks.foundations.record import Record
+
+BLOCK_BYTES = 4 * 2**20  # of one batch; no row may be longer
+
+
+class CsvData(Record):
+    """Rows of a csv file, UTF-8, with one header line; `.gz` is unpacked. Numbers, true and false, and words."""
+
+    kind: Literal["csv"]
+    path: LocalFile = None
+    url: RemoteFile = None
+    splits: FilePerSplit = None
+    inputs: Inputs = None
+    label: Label = None
+    labels: Labels = None
+    slices: Slices = Field(default_factory=list)
+    split_column: SplitColumn = None
+    test_fraction: TestFraction = None
+    delimiter: str = Field(",", min_length=1, max_length=1, description='What parts the values: ";", "\\t", "|".')
+    header: list[str] | None = Field(
+        None, min_length=1, description="Names of the columns, for files that begin with data instead of names."
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "CsvData":
+        check_keys(self)
+        return self
+
+    def read(self, reading: Reading) -> Any:
+        """Store every array of every split in scratch, from batches of rows.
+
+        Raises:
+            InputError: a file, a column or a value is missing, or a value is not what its column holds.
+        """
+        return read_tables(self, reading, self._open, self._facts)
+
+    def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
+        """Local files that are not there."""
+        return missing_files(places(self.path, self.url, self.splits), folder)
+
+    def source_digest(self, folder: Path) -> str:
+        """Empty: no code of the user's is run."""
+        return ""
+
+    def _open(self, place: str, reading: Reading) -> Table:
+        file = _CsvFile(place, fetch(place, reading), self.delimiter, self.header)
+        rows = 0
+        for batch in file.batches(file.names[:1], {}):
+            rows += batch.num_rows
+        return Table(place, file.names, rows, file.batches)
+
+    def _facts(self, table: Table, parts: Sequence[Part]) -> dict[str, Fact]:
+        roles = {column: part.role for part in parts for column in part.columns}
+        texts = {column: Texts(column, table.name, mixed=role == "slices") for column, role in roles.items()}
+        start = 0
+        for batch in table.batches(list(texts), {}):
+            for column, seen in texts.items():
+                seen.add(start, batch.column(column))
+            start += batch.num_rows
+        return {column: seen.fact() for column, seen in texts.items()}
+
+
+class _CsvFile:
+    """One csv file, streamed as often as it is asked for."""
+
+    def __init__(self, name: str, path: Path, delimiter: str, header: list[str] | None) -> None:
+        self._name, self._path, self._delimiter, self._header = name, path, delimiter, header
+        self.names: tuple[str, ...] = tuple(header or ())
+        with _Sentences(self._name):
+            self.names = tuple(self._reader({}, None).schema.names)
+
+    def batches(self, columns: Sequence[str], facts: Mapping[str, Fact]) -> Iterator[Any]:
+        """Batches of some columns; as texts, empty values as nulls, where no fact says what they hold."""
+        import pyarrow as pa
+
+        types = {
+            column: pa.from_numpy_dtype(facts[column].dtype)
+            if column in facts and facts[column].kind == "number"
+            else pa.string()
+            for column in columns
+        }
+        with _Sentences(self._name) as ragged:
+            for batch in self._reader(types, ragged.note):
+                if batch.num_rows:
+                    yield batch
+
+    def _reader(self, types: Mapping[str, Any], on_ragged: Any) -> Any:
+        import pyarrow.csv
+
+        return pyarrow.csv.open_csv(
+            str(self._path),
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False, block_size=BLOCK_BYTES, column_names=self._header or None
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=on_ragged
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+
+class _Sentences:
+    """Turns what pyarrow says of a csv file into sentences."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._ragged: Any = None
+
+    def note(self, row: Any) -> str:
+        """Keep the first row that has too few or too many values; asked by pyarrow."""
+        self._ragged = row
+        return "error"
+
+    def __enter__(self) -> "_Sentences":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        import pyarrow as pa
+
+        if not isinstance(error, pa.ArrowInvalid):
+            return
+        if self._ragged is not None:
+            number = f" (line {self._ragged.number} if no value spans lines)" if self._ragged.number else ""
+            raise InputError(
+                f"data: {self._name}: the row {self._ragged.text[:80]!r}{number} has {self._ragged.actual_columns} "
+                f"values, the header has {self._ragged.expected_columns}. Quote values that hold the delimiter."
+            ) from error
+        text = str(error)
+        if "Empty CSV" in text:
+            raise InputError(f"data: {self._name} is empty. Expected a header line and rows.") from error
+        hint = " Save it as UTF-8." if "UTF8" in text else ""
+        raise InputError(f"data: {self._name} cannot be read as csv: {text}.{hint}") from error

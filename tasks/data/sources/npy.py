@@ -1,0 +1,68 @@
+"""Arrays as `.npy` files, one each: mapped where they lie, so that data larger than memory cost nothing to open."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.data.files import FilePlace, fetch, map_array, missing_files
+from tasks.data.reading import Reading, Where
+from tasks.foundations.record import Record
+
+
+class NpyFiles(Record):
+    """The files of one split."""
+
+    inputs: FilePlace | dict[str, FilePlace] = Field(description="File of the inputs, or input name -> file.")
+    labels: FilePlace = Field(description="File of the labels.")
+    slices: dict[str, FilePlace] = Field(default_factory=dict, description="Slice name -> file.")
+
+
+class NpyData(Record):
+    """`{split: {inputs: x.npy, labels: y.npy}}`: every array a `.npy` file, memory-mapped."""
+
+    kind: Literal["npy"]
+    splits: dict[str, NpyFiles] = Field(
+        min_length=1, description="Split (train, validation, calibration, test) -> its files, as paths or URLs."
+    )
+
+    def read(self, reading: Reading) -> Any:
+        """Map every file.
+
+        Raises:
+            InputError: a file is missing, holds objects or is no `.npy` file.
+        """
+
+        def opened(place: str) -> Any:
+            return map_array(fetch(place, reading), place)
+
+        return {split: _each(files, opened) for split, files in self.splits.items()}
+
+    def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
+        """Local files that are not there."""
+        return missing_files(self._places(), folder)
+
+    def source_digest(self, folder: Path) -> str:
+        """Empty: no code of the user's is run."""
+        return ""
+
+    def _places(self) -> dict[Where, str]:
+        found: dict[Where, str] = {}
+        for split, files in self.splits.items():
+            named = files.inputs if isinstance(files.inputs, dict) else {}
+            if isinstance(files.inputs, str):
+                found["splits", split, "inputs"] = files.inputs
+            found |= {("splits", split, "inputs", name): place for name, place in named.items()}
+            found["splits", split, "labels"] = files.labels
+            found |= {("splits", split, "slices", name): place for name, place in files.slices.items()}
+        return found
+
+
+def _each(files: NpyFiles, opened: Callable[[str], Any]) -> dict[str, Any]:
+    inputs = files.inputs
+    return {
+        "inputs": opened(inputs) if isinstance(inputs, str) else {name: opened(file) for name, file in inputs.items()},
+        "labels": opened(files.labels),
+        "slices": {name: opened(place) for name, place in files.slices.items()},
+    }

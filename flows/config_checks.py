@@ -24,7 +24,7 @@ def problems(plan: "Plan") -> list[Problem]:
     """Every contradiction in a config, as (where, sentence)."""
     config = plan.config
     return [
-        *_source(config, plan.folder),
+        *_sources(config, plan.folder),
         *_entrypoints(config, plan.folder),
         *_training(config),
         *_chains(config),
@@ -35,17 +35,17 @@ def problems(plan: "Plan") -> list[Problem]:
     ]
 
 
-def _source(config: "Config", folder: Path) -> Iterator[Problem]:
+def _sources(config: "Config", folder: Path) -> Iterator[Problem]:
     for key, message in config.model.problems(folder):
         yield ("model", key), message
+    for where, message in config.data.problems(folder):
+        yield ("data", *where), message
 
 
 def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
     from tasks.evaluation.gates import is_function, metric_functions
 
     named: list[tuple[Where, str]] = []
-    if entrypoint := getattr(config.data, "entrypoint", None):
-        named.append((("data", "entrypoint"), entrypoint))
     if config.training and config.training.loss.partition(":")[2]:
         named.append((("training", "loss"), config.training.loss))
     named += [

@@ -187,6 +187,8 @@ def write_array(path: Path, array: Array, rows: Array | None, dtype: np.dtype[An
     shape = (count, *array.shape[1:])
     kind = (dtype or array.dtype).newbyteorder("<")
     step = max(1, CHUNK_BYTES // max(1, kind.itemsize * int(np.prod(shape[1:]))))
+    if rows is not None:
+        step = max(1, step // 8)  # rows that lie apart bring in what lies around them
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}

@@ -31,10 +31,13 @@ NEEDED = {
     "factor": 0.5,
     "rates": [0.1, 0.01],
     "epochs": [1],
+    "splits": {"test": {"inputs": "x.npy", "labels": "y.npy"}},
     "path": "x",
     "name": "x",
 }
-ONE_OF = {"registered": {"version": 1}}  # fields of which one is needed
+# Fields of which one is needed.
+TABLE = {"path": "data", "label": "target"}
+ONE_OF = {"registered": {"version": 1}, "csv": TABLE, "parquet": TABLE, "npz": {"path": "data.npz"}}
 
 
 def made(menu, field, word):

@@ -194,7 +194,7 @@ BROKEN = {
     "one class": (put("test", "labels", np.ones(20, int)), "every label of test is 1"),
     "soft labels": (put("train", "labels", np.full((100, 2), 0.5)), "row 0 is .0.5, 0.5.: it shares one label out"),
     "one-hot twice": (
-        put("train", "labels", np.eye(3, dtype=int)[[0] * 99].tolist() + [[1, 1, 0]]),
+        put("train", "labels", [*np.eye(3, dtype=int)[[0] * 99].tolist(), [1, 1, 0]]),
         "row 99 is .1, 1, 0.. Several labels a row must be one-hot",
     ),
     "a label a step": (put("train", "labels", np.arange(1200).reshape(100, 12) % 3), "labels of sequences"),

@@ -44,9 +44,8 @@ def open_twin(folder: Path) -> Any:
     """
     import tf_keras
 
-    from tasks.models.bridge import registered
+    import tasks.models.bridge.registered  # noqa: F401 - tells tf_keras of our layers
 
-    registered.load()
     try:
         return tf_keras.models.load_model(folder / TWIN_FILE, compile=False, safe_mode=True)
     except (OSError, TypeError, ValueError) as error:

@@ -26,6 +26,25 @@ def build() -> keras.Model:
     )
 
 
+def build_student() -> keras.Model:
+    """9,800 weights, for distillation: the same inputs and outputs, everything else may differ."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            layers.Conv2D(8, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Conv2D(16, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(10, name="logits"),
+        ]
+    )
+
+
 def load() -> dict:
     """Half of the scans judge (a tenth of the others validates); slices by how much ink the writer used."""
     images, digits = load_digits(return_X_y=True)

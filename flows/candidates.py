@@ -1,18 +1,21 @@
 """Candidates in the forms that targets open: what came of every chain, or why nothing did."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from prefect.exceptions import UnfinishedRun
 
 from flows.desk import Desk
+from tasks.bridge import bridge
 from tasks.compress import compress
 from tasks.convert import convert
 from tasks.evaluation.task import Classification
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.models import sizes
-from tasks.predict import predict
+from tasks.predict import REFERENCE_BATCH, predict
 from tasks.rehearse import rehearse
+from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.artifact import Artifact
 
 Future = Any  # a PrefectFuture[Artifact]; tasks take futures where they name their results
@@ -62,38 +65,123 @@ def prepare(desk: Desk, reference: Artifact, dataset: Artifact) -> list[Contesta
     Raises:
         SlipwayError: what no other candidate can escape either (a full disk, a damaged store).
     """
-    converted = convert.submit(desk.executor, reference, dataset)
-    chains = desk.config.chains()
-    onnx = {name: _chain(desk, name, chain, converted, dataset) for name, chain in chains.items()}
+    making = _Making(desk, reference, dataset)
     pending: list[_Pending | Contestant] = []
-    for name, chain in chains.items():
+    for name, chain in desk.config.chains().items():
+        reason = impossible(chain, reference.format)
+        made = None if reason else making.make(name, chain)
         for place, target in desk.config.targets.items():
-            if target.form == "onnx":
-                pending.append(_ask(desk, name, place, onnx[name], onnx[name][-1], dataset))
-            elif any(technique.level == "onnx" for technique in chain):
-                reason = f"{chain[-1].kind} exists in ONNX only; {target.runtime} opens a SavedModel"
-                pending.append(Contestant(name, place, failure=reason, applies=False))
+            unfit = reason or unfit_form(chain, target)
+            if made is None or unfit:
+                pending.append(Contestant(name, place, failure=unfit, applies=False))
             else:
-                pending.append(_ask(desk, name, place, [], reference, dataset))
+                pending.append(_ask(desk, name, place, made, dataset))
     return [each if isinstance(each, Contestant) else _settle(desk, each) for each in pending]
 
 
-def _chain(desk: Desk, name: str, chain: list[Any], converted: Future, dataset: Artifact) -> list[Future]:
-    futures = [converted]
-    for technique in chain:
-        futures.append(compress.submit(desk.executor, name, technique, futures[-1], dataset))
-    return futures
+def impossible(chain: list[Any], form: str) -> str | None:
+    """Why a chain cannot be applied to a reference of this form, None if it can."""
+    first = next((technique for technique in chain if technique.level == "training"), None)
+    if form != "saved_model" or first is None or first.place == "distillation":
+        return None
+    return (
+        f"{first.kind} trains the model further, and this one came as a SavedModel, which is for inference only. Give "
+        "its Keras file, or begin the chain with distillation"
+    )
 
 
-def _ask(
-    desk: Desk, name: str, place: str, steps: list[Future], model: Artifact | Future, dataset: Artifact
-) -> _Pending:
+def unfit_form(chain: list[Any], target: Any) -> str | None:
+    """Why a chain has nothing for a target, None if it has."""
+    if target.form == "onnx" or all(technique.level != "onnx" for technique in chain):
+        return None
+    return f"{chain[-1].kind} exists in ONNX only; {target.runtime} opens a SavedModel"
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a chain comes to: its steps up to the SavedModel, that form, and the steps from there to the ONNX form."""
+
+    training: list[Future]
+    saved_model: Artifact | Future
+    onnx: list[Future]
+
+
+class _Making:
+    """The steps of all chains; what several chains begin with is made once."""
+
+    def __init__(self, desk: Desk, reference: Artifact, dataset: Artifact) -> None:
+        self._desk, self._reference, self._dataset = desk, reference, dataset
+        self._wants_onnx = any(target.form == "onnx" for target in desk.config.targets.values())
+
+    def make(self, name: str, chain: list[Any]) -> _Made:
+        """Submit the steps of a chain, with a bridge before and a conversion after the training techniques."""
+        model: Artifact | Future = self._reference
+        form, steps = self._reference.format, []
+        for technique in (each for each in chain if each.level == "training"):
+            if technique.place == "distillation":
+                steps.append(self._compress(name, technique, model, teacher=self._teacher))
+                form = "keras"
+            else:
+                if form == "keras":
+                    steps.append(self._bridge(name, model))
+                steps.append(self._compress(name, technique, steps[-1] if steps else model))
+                form = "tf_keras"
+            model = steps[-1]
+        return _Made(steps, model, self._in_onnx(name, [each for each in chain if each.level == "onnx"], model))
+
+    def _in_onnx(self, name: str, techniques: list[Any], model: Artifact | Future) -> list[Future]:
+        if not self._wants_onnx:
+            return []
+        of_reference = model is self._reference
+        steps = [self._converted if of_reference else convert.submit(self._desk.executor, name, model, self._dataset)]
+        for technique in techniques:
+            steps.append(self._compress(name, technique, steps[-1]))
+        return steps
+
+    def _compress(self, name: str, technique: Any, source: Any, teacher: dict[str, Future] | None = None) -> Future:
+        desk = self._desk
+        return compress.submit(desk.executor, name, technique, source, self._dataset, desk.fit, teacher)
+
+    def _bridge(self, name: str, model: Artifact | Future) -> Future:
+        if model is self._reference:
+            return self._crossed
+        return bridge.submit(self._desk.executor, name, model, self._dataset)
+
+    @cached_property
+    def _converted(self) -> Future:
+        return convert.submit(self._desk.executor, "float32", self._reference, self._dataset)
+
+    @cached_property
+    def _crossed(self) -> Future:
+        return bridge.submit(self._desk.executor, "reference", self._reference, self._dataset)
+
+    @cached_property
+    def _teacher(self) -> dict[str, Future]:
+        whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
+        return {
+            split: predict.submit(
+                self._desk.executor,
+                "reference",
+                "tensorflow",
+                whole,
+                self._reference,
+                self._dataset,
+                REFERENCE_BATCH,
+                split=split,
+            )
+            for split in ("train", "validation")
+        }
+
+
+def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _Pending:
     target = desk.config.targets[place]
     classifies = isinstance(desk.config.task, Classification)
+    in_onnx = target.form == "onnx"
+    model = made.onnx[-1] if in_onnx else made.saved_model
     return _Pending(
         name=name,
         target=place,
-        steps=steps,
+        steps=[*made.training, *(made.onnx if in_onnx else [])],
         model=model,
         predictions=predict.submit(desk.executor, name, place, target, model, dataset),
         golden=rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, classifies),
@@ -102,20 +190,20 @@ def _ask(
 
 def _settle(desk: Desk, pending: _Pending) -> Contestant:
     results: list[Artifact] = []
-    for future in (*pending.steps, pending.predictions, pending.golden):
+    for future in (*pending.steps, pending.model, pending.predictions, pending.golden):
         try:
-            results.append(future.result())
+            results.append(future if isinstance(future, Artifact) else future.result())
         except (StepFailed, InputError) as error:
             return Contestant(pending.name, pending.target, failure=str(error))
         except UnfinishedRun:  # a step before it failed, and is asked first
             continue
-    model = pending.model if isinstance(pending.model, Artifact) else results[-3]
+    model, predictions, golden = results[-3:]
     form = FORM_FOLDER[desk.config.targets[pending.target].form]
     return Contestant(
         name=pending.name,
         target=pending.target,
         model=model,
-        predictions=results[-2],
-        golden=results[-1],
+        predictions=predictions,
+        golden=golden,
         size=sizes.measure(desk.store.path(model.digest) / form),
     )

@@ -49,6 +49,12 @@ def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
     if config.training and config.training.loss.partition(":")[2]:
         named.append((("training", "loss"), config.training.loss))
     named += [
+        (("candidates", name, index, "student"), technique.student)
+        for name, chain in config.candidates.items()
+        for index, technique in enumerate(chain)
+        if technique.place == "distillation"
+    ]
+    named += [
         (("gates", index, "metric"), function)
         for index, gate in enumerate(config.gates)
         for function in metric_functions([gate])
@@ -65,6 +71,11 @@ def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
 def _training(config: "Config") -> Iterator[Problem]:
     if config.model.needs_training and config.training is None:
         yield ("model",), f"{config.model.kind} yields an untrained model: add a training section (loss, epochs)."
+    if not config.model.needs_training and config.training is None:
+        for name, chain in config.candidates.items():
+            trains = next((technique.kind for technique in chain if technique.level == "training"), None)
+            if trains:
+                yield ("candidates", name), f"{trains} trains, and nothing says how: add a training section."
     if not config.model.needs_training and config.training is not None and not config.fine_tunes:
         yield ("training",), f"{config.model.kind} yields a trained model and no technique fine-tunes: remove it."
 

@@ -22,6 +22,7 @@ from tasks.promotion.control import Control
 from tasks.registry.jobs import AliasRequest
 from tasks.registry.records import Place
 from tasks.store.store import Store
+from tasks.training.fit import FitSettings
 
 if TYPE_CHECKING:
     from tasks.reports.display import Display
@@ -61,6 +62,18 @@ class Desk:
     def config(self) -> Config:
         """The config."""
         return self.plan.config
+
+    @property
+    def fit(self) -> FitSettings | None:
+        """How models are trained and fine-tuned; None if the config does not say."""
+        if self.config.training is None:
+            return None
+        return FitSettings(
+            training=self.config.training,
+            output=getattr(self.config.task, "output", None),
+            seed=self.config.seed,
+            folder=str(self.plan.folder),
+        )
 
     @property
     def folder(self) -> Path:

@@ -1,40 +1,91 @@
-"""Compress: one technique of a candidate's chain, proved on the file that it wrote."""
+"""Compress: one technique of a candidate's chain, proved on what it wrote."""
+
+from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.data.dataset import open_dataset
 from tasks.execution.steps import Executor, Step
-from tasks.foundations.record import Record
+from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
 from tasks.store.artifact import Artifact
 from tasks.techniques.apply import CompressRequest
+from tasks.techniques.step import Place
+from tasks.training.fit import FitSettings
+
+# place of a technique -> (format of its result, kind of worker, libraries)
+_WAYS: dict[Place, tuple[str, Kind, tuple[str, ...]]] = {
+    "distillation": ("keras", "keras3", ("tensorflow", "keras")),
+    "training": ("tf_keras", "legacy", ("tensorflow", "tf-keras", "tensorflow-model-optimization")),
+    "onnx": ("onnx", "keras3", ("onnx", "onnxruntime")),
+}
 
 
 @task(name="compress", task_run_name="compress {candidate}", cache_policy=NO_CACHE, persist_result=False)
-def compress(executor: Executor, candidate: str, technique: Record, source: Artifact, dataset: Artifact) -> Artifact:
+def compress(
+    executor: Executor,
+    candidate: str,
+    technique: Any,
+    source: Artifact,
+    dataset: Artifact,
+    fit: FitSettings | None = None,
+    teacher: dict[str, Artifact] | None = None,
+) -> Artifact:
     """Apply one technique to an artifact of its level.
+
+    Args:
+        executor: of the release.
+        candidate: whose chain it is.
+        technique: a choice of tasks/techniques.
+        source: what the technique starts from.
+        dataset: the release's data.
+        fit: how techniques that train do so where they say nothing else.
+        teacher: split -> the reference's outputs, for a distillation.
 
     Raises:
         NotApplicable: the technique cannot be applied to this model.
-        ProofFailed: the file does not show what was asked.
+        ProofFailed: the result does not show what was asked.
     """
+    trains, teacher = technique.level == "training", teacher or {}
+    way, kind, libraries = _WAYS[technique.place]
     settings = technique.model_dump(mode="json")
     step = Step(
         name=str(settings["kind"]),
         job="tasks.techniques.apply:compress",
-        format="onnx",
-        inputs={"source": source, "data": dataset},
-        settings=settings,
-        rooms=("techniques", "models", "data"),
-        libraries=("onnx", "onnxruntime", "numpy"),
+        format=way,
+        inputs={"source": source, "data": dataset, **{f"teacher {name}": each for name, each in teacher.items()}},
+        settings={**settings, "fit": _training(fit) if trains else None},
+        rooms=("techniques", "training", "models", "data") if trains else ("techniques", "models", "data"),
+        libraries=(*libraries, "numpy"),
         candidate=candidate,
+        user_sources=_user_sources(technique, fit) if trains else "",
         cpu=cpu_class(),
+        kind=kind,
     )
-    split = open_dataset(executor.store.path(dataset.digest))["calibration"]
+    splits = open_dataset(executor.store.path(dataset.digest))
     return executor.produce(
         step,
         lambda out: CompressRequest(
-            source=str(executor.store.path(source.digest)), technique=settings, calibration=split, out=str(out)
+            source=str(executor.store.path(source.digest)),
+            technique=settings,
+            calibration=splits["calibration"],
+            out=str(out),
+            dataset={name: split for name, split in splits.items() if name in ("train", "validation") and trains},
+            fit=fit if trains else None,
+            teacher={name: str(executor.store.path(each.digest)) for name, each in teacher.items()},
         ),
     )
+
+
+def _training(fit: FitSettings | None) -> dict[str, Any] | None:
+    return fit.model_dump(mode="json", exclude={"folder"}) if fit else None
+
+
+def _user_sources(technique: Any, fit: FitSettings | None) -> str:
+    """Digest of the user's loss and of the user's student, where there are such."""
+    if fit is None:
+        return ""
+    student = technique.source_digest(Path(fit.folder)) if technique.place == "distillation" else ""
+    return fit.training.source_digest(Path(fit.folder)) + student

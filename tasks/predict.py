@@ -25,8 +25,9 @@ def predict(
     dataset: Artifact,
     batch_size: int | None = None,
     folder: Path | None = None,
+    split: str = "test",
 ) -> Artifact:
-    """Publish the outputs of one model on the test split.
+    """Publish the outputs of one model on one split.
 
     Args:
         executor: of the release.
@@ -37,30 +38,31 @@ def predict(
         dataset: the release's data.
         batch_size: rows a call where it should differ from the target's.
         folder: where the model lies if it is no artifact of its own (the champion, inside its bundle).
+        split: name of the split; a teacher predicts those that its students train on.
 
     Raises:
         StepFailed: the runtime refuses the model.
     """
     settings = target.model_dump(mode="json")
     step = Step(
-        name=f"predict {place}",
+        name=f"predict {place}" if split == "test" else f"teach {split}",
         job="tasks.runtimes.predict:predict",
         format="predictions",
         inputs={"model": model, "data": dataset},
-        settings={"target": settings, "batch_size": batch_size},
+        settings={"target": settings, "batch_size": batch_size, "split": split},
         rooms=("runtimes", "models", "data"),
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
         cpu=cpu_class(),
     )
-    split = open_dataset(executor.store.path(dataset.digest))["test"]
+    rows = open_dataset(executor.store.path(dataset.digest))[split]
     return executor.produce(
         step,
         lambda out: PredictRequest(
             folder=str(folder or executor.store.path(model.digest)),
             out=str(out),
             target=target,
-            split=split,
+            split=rows,
             batch_size=batch_size,
         ),
     )

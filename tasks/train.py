@@ -7,7 +7,6 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.evaluation.task import Classification, Regression
 from tasks.execution.steps import Executor, Step
-from tasks.foundations import entrypoints
 from tasks.foundations.record import Record
 from tasks.models.build import BuildResult
 from tasks.runtimes.environment import cpu_class
@@ -46,7 +45,7 @@ def train(
         settings={"model": built.digest, "training": training.model_dump(mode="json"), "task": kind.model_dump()},
         rooms=("training", "models", "data"),
         libraries=("tensorflow", "keras", "numpy"),
-        user_sources=_loss_source(training, folder),
+        user_sources=training.source_digest(folder),
         cpu=cpu_class(),
         once=True,
     )
@@ -60,7 +59,3 @@ def train(
             out=str(out),
         ),
     )
-
-
-def _loss_source(training: TrainingConfig, folder: Path) -> str:
-    return entrypoints.closure_digest(training.loss, folder) if ":" in training.loss else ""

@@ -66,6 +66,7 @@ class Step:
         always: run it each time; the content that it yields is the key of what follows.
         once: one release runs it once: whoever asks again, or meanwhile, gets the same outcome. For steps that are
             begun before their turn.
+        timeout_s: limit of this step where it is below that of all steps.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Step:
     kind: Kind = "keras3"
     always: bool = False
     once: bool = False
+    timeout_s: float | None = None
 
 
 class Executor:
@@ -191,7 +193,7 @@ class Executor:
             request,
             kind=step.kind,
             seed=self.seed,
-            timeout_s=self._step_timeout_s,
+            timeout_s=min(step.timeout_s or self._step_timeout_s, self._step_timeout_s),
             on_progress=lambda text: self.observer.update(step.name, step.candidate, text),
         )
 

@@ -27,6 +27,11 @@ def report(text: str) -> None:
         _channel.write_text(f"{_worker}\n{text}")
 
 
+def report_epoch(epoch: int, epochs: int, loss: float, metric: float) -> None:
+    """Say how far a training is."""
+    report(f"epoch {epoch} of {epochs}: loss {loss:.4f}, {metric:.4f}")
+
+
 def use(channel: Path) -> None:
     """Direct `report` of this process to a channel."""
     global _channel, _worker

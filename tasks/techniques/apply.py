@@ -10,10 +10,13 @@ from tasks.data.dataset import Split
 from tasks.foundations import menu
 from tasks.foundations.errors import InputError, ProofFailed, SlipwayError, StepFailed
 from tasks.foundations.record import Record
-from tasks.models import onnx_export, onnx_file, onnx_parity
+from tasks.models import onnx_export, onnx_file, onnx_parity, saved_model, sizes
+from tasks.models.onnx_export import ExportRequest, ExportResult
 from tasks.models.rows import count, match
 from tasks.models.signature import Signature
+from tasks.techniques import promises
 from tasks.techniques.step import Step, Technique
+from tasks.training.fit import FitSettings
 
 MENU = "tasks.techniques"
 # Rows of the calibration split that the new file and its source are compared on; shown, not judged.
@@ -27,20 +30,26 @@ class CompressRequest(Record):
         source: folder to start from, of the technique's level.
         technique: the technique as in the YAML, with its `kind`.
         calibration: the calibration split.
-        out: empty folder for `model.onnx`, `signature.json`, `evidence.json`.
+        out: empty folder for the model in the technique's form, `signature.json`, `evidence.json`.
+        dataset: `train` and `validation`, for techniques that train.
+        fit: how those are trained where the technique says nothing else.
+        teacher: split -> folder of the reference's outputs on it, for a distillation.
     """
 
     source: str
     technique: dict[str, Any]
     calibration: Split
     out: str
+    dataset: dict[str, Split] = {}
+    fit: FitSettings | None = None
+    teacher: dict[str, str] = {}
 
 
 class CompressResult(Record):
     """Figures of a finished step.
 
     Attributes:
-        size_bytes: size of `model.onnx`.
+        size_bytes: size of `model.onnx`, or of the SavedModel.
         evidence: the content of `evidence.json`.
     """
 
@@ -66,30 +75,59 @@ def compress(request: CompressRequest) -> CompressResult:
 
     Raises:
         NotApplicable: the technique cannot be applied to this model.
-        ProofFailed: the file does not show what was asked, or gives numbers that are not finite.
-        StepFailed: ONNX's checker or ONNX Runtime refuse the file.
+        ProofFailed: the result does not show what was asked, here or earlier in the chain, or gives numbers that are
+            not finite.
+        StepFailed: ONNX's checker or ONNX Runtime refuse the file, or a training diverged.
     """
     technique = parse(request.technique)
     source, out = Path(request.source), Path(request.out)
-    _apply(technique, Step(source=request.source, out=request.out, calibration=request.calibration))
+    told = _apply(technique, Step.model_validate(request.model_dump(exclude={"technique"})))
+    evidence: dict[str, Any] = {"step": technique.kind, "settings": request.technique}
+    if technique.level == "onnx":
+        evidence |= _finish_onnx(technique, source, out, request.calibration)
+        size = (out / onnx_file.FILE).stat().st_size
+    else:
+        evidence |= {"training": told, "proof": technique.prove(request.out, request.source)}
+        size = sizes.measure(out / saved_model.SAVED_MODEL).raw_bytes
+    (out / onnx_export.EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
+    return CompressResult(size_bytes=size, evidence=evidence)
+
+
+def export(request: ExportRequest) -> ExportResult:
+    """Convert a model of a training technique to ONNX, and show the chain's promises on the file (a job).
+
+    Raises:
+        StepFailed: as `onnx_export.export`.
+        ProofFailed: a promise is not to be seen in the file.
+    """
+    source, out = Path(request.source), Path(request.out)
+    result = onnx_export.export(request)
+    evidence = {**result.evidence, "proof": _hand_on(source, out)}
+    (out / onnx_export.EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
+    return result.model_copy(update={"evidence": evidence})
+
+
+def _finish_onnx(technique: Technique, source: Path, out: Path, calibration: Split) -> dict[str, Any]:
     signature = Signature.read(source)
     signature.write(out)
-    path = out / onnx_file.FILE
-    onnx_file.check(path)
-    evidence = {
-        "step": technique.kind,
-        "settings": request.technique,
-        "proof": technique.prove(request.out, request.source),
-        "difference": _difference(source, out, signature, request.calibration),
+    onnx_file.check(out / onnx_file.FILE)
+    return {
+        "proof": technique.prove(str(out), str(source)) | _hand_on(source, out),
+        "difference": _difference(source, out, signature, calibration),
     }
-    (out / onnx_export.EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
-    return CompressResult(size_bytes=path.stat().st_size, evidence=evidence)
 
 
-def _apply(technique: Technique, step: Step) -> None:
+def _hand_on(source: Path, out: Path) -> dict[str, Any]:
+    """Let the promises of a model go with it, and show them on its new ONNX file."""
+    made = promises.read(source)
+    promises.write(made, out)
+    return promises.prove(made, out)
+
+
+def _apply(technique: Technique, step: Step) -> dict[str, Any] | None:
     """Whatever a quantizer raises costs the candidate, not the release."""
     try:
-        technique.apply(step)
+        return technique.apply(step)
     except (SlipwayError, MemoryError):  # the worker says better what ran out
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ It works on Keras 3 and on tf_keras models, because techniques fine-tune the lat
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.data.dataset import Split
 from tasks.foundations import entrypoints
@@ -17,6 +17,22 @@ from tasks.training import feed, losses
 from tasks.training.config import EarlyStopping, TrainingConfig
 
 Progress = Callable[[int, int, float, float], None]
+
+
+class Objective(NamedTuple):
+    """What a fit strives for where it is not the labels alone.
+
+    Attributes:
+        loss: of (targets, outputs) -> (rows,).
+        name: of the metric that people watch.
+        metric: a metric of the model's library, on (targets, outputs).
+        targets: split -> (rows, ...).
+    """
+
+    loss: Any
+    name: str
+    metric: Any
+    targets: Mapping[str, Any]
 
 
 class FitSettings(Record):
@@ -55,6 +71,7 @@ def fit(
     settings: FitSettings,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
+    objective: Objective | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -64,6 +81,7 @@ def fit(
         settings: how.
         progress: called after every epoch with (epoch from 1, epochs, loss, metric), of the train split.
         callbacks: further callbacks of the model's library.
+        objective: what to strive for; default the loss of the settings on the labels.
 
     Returns:
         The history.
@@ -73,17 +91,18 @@ def fit(
         StepFailed: the loss became NaN or infinite.
     """
     library, interface, config = library_of(model), describe(model), settings.training
-    width = _one_output(interface)
     library.utils.set_random_seed(settings.seed)
-    train, validation = (_feed(dataset[name], interface, settings, name) for name in ("train", "validation"))
+    goal = objective or on_labels(library, dataset, settings, _one_output(interface))
+    train, validation = (
+        _feed(dataset[name], goal.targets[name], interface, settings, name) for name in ("train", "validation")
+    )
     steps = int(train.cardinality())
-    name, metric = losses.metric(library, settings.output, width)
-    watch = _Watch(name, config, progress)
-    stopping = _stopping(library, config.early_stopping, name)
+    watch = _Watch(goal.name, config, progress)
+    stopping = _stopping(library, config.early_stopping, goal.name)
     model.compile(
         optimizer=config.optimizer.build(library, steps, config.epochs),
-        loss=losses.build(config.loss, library, settings.output, width, Path(settings.folder)),
-        metrics=[metric],
+        loss=goal.loss,
+        metrics=[goal.metric],
         jit_compile=False,  # on a CPU, XLA's compilation alone takes longer than a small model's whole training
     )
     with entrypoints.blaming("training", Path(settings.folder)):
@@ -98,6 +117,13 @@ def fit(
     ran = len(watch.metrics["loss"])
     restored = bool(stopping) and stopping[0].restore_best_weights
     return History(epochs=ran, metrics=watch.metrics, best_epoch=stopping[0].best_epoch + 1 if restored else ran)
+
+
+def on_labels(library: Any, dataset: Mapping[str, Split], settings: FitSettings, width: int | None) -> Objective:
+    """The loss of the settings on the labels of train and validation."""
+    name, metric = losses.metric(library, settings.output, width)
+    loss = losses.build(settings.training.loss, library, settings.output, width, Path(settings.folder))
+    return Objective(loss, name, metric, {split: dataset[split].labels() for split in ("train", "validation")})
 
 
 def library_of(model: Any) -> Any:
@@ -145,12 +171,12 @@ def _one_output(interface: Interface) -> int | None:
     return spec.shape[-1] if len(spec.shape) > 1 else 1
 
 
-def _feed(split: Split, interface: Interface, settings: FitSettings, name: str) -> Any:
+def _feed(split: Split, targets: Any, interface: Interface, settings: FitSettings, name: str) -> Any:
     arrays = split.input_arrays()
     if len(arrays) == 1:  # one input feeds one input whatever the names
         arrays = dict(zip(interface.signature.inputs, arrays.values(), strict=True))
     seed = settings.seed if name == "train" else None
-    return feed.batches(arrays, split.labels(), settings.training.batch_size, interface.arrange, seed)
+    return feed.batches(arrays, targets, settings.training.batch_size, interface.arrange, seed)
 
 
 def _stopping(library: Any, config: EarlyStopping | None, metric: str) -> list[Any]:

@@ -61,7 +61,7 @@ def train(request: TrainRequest) -> TrainResult:
             "model: building it twice with the same seed gave two different models. "
             "Take random values from keras, numpy.random or random, which Slipway seeds, and no clock or counter."
         )
-    history = fit(model, open_dataset(Path(request.dataset)), settings, _tell)
+    history = fit(model, open_dataset(Path(request.dataset)), settings, progress.report_epoch)
     saved_model.save(
         model,
         Path(request.out),
@@ -75,7 +75,3 @@ def train(request: TrainRequest) -> TrainResult:
     return TrainResult(
         signature=describe(model).signature, epochs=history.epochs, best_epoch=history.best_epoch, final=final
     )
-
-
-def _tell(epoch: int, epochs: int, loss: float, metric: float) -> None:
-    progress.report(f"epoch {epoch} of {epochs}: loss {loss:.4f}, {metric:.4f}")

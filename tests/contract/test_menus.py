@@ -26,6 +26,7 @@ CHOICES = [
 # One value for every field that has no default, so that each choice can be made.
 NEEDED = {
     "entrypoint": "x.py:f",
+    "student": "x.py:f",
     "target": "cpu",
     "initial": 0.1,
     "factor": 0.5,

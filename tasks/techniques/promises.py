@@ -1,0 +1,148 @@
+"""What training techniques have done to a model's weights, to be kept by every later step and shown on its ONNX file.
+
+`promises.json` travels with the model from folder to folder. A later training step projects the weights back onto what
+was promised (`projection`); each ONNX file made of the model is measured against it here.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.foundations.errors import ProofFailed
+from tasks.foundations.record import Record
+from tasks.models import onnx_file
+from tasks.techniques.weights import Weight, of_layers
+
+FILE = "promises.json"
+# Pruned counts are whole numbers: a layer may miss the asked share by one weight, and a file by what padding adds.
+ROUNDING = 0.002
+Array = np.ndarray[Any, Any]
+
+
+class Promise(Record):
+    """What one technique has done.
+
+    Attributes:
+        what: `sparsity`: share of zeros in each layer. `two_of_four`: at most two of four neighbours along the input
+            channels are not zero. `clusters`: distinct values in each output channel, zero included.
+        asked: the share, 2, or the number.
+        layers: layer -> indices of the promised weights in the layer's own list of weights.
+    """
+
+    what: Literal["sparsity", "two_of_four", "clusters"]
+    asked: float
+    layers: dict[str, tuple[int, ...]]
+
+
+def read(folder: Path) -> tuple[Promise, ...]:
+    """The promises of a model folder, none if it has no such file."""
+    path = folder / FILE
+    if not path.exists():
+        return ()
+    return tuple(Promise.model_validate(each) for each in json.loads(path.read_text()))
+
+
+def write(promises: Sequence[Promise], folder: Path) -> None:
+    """Write `promises.json`, if there is something to promise."""
+    if promises:
+        content = [promise.model_dump(mode="json") for promise in promises]
+        (folder / FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def prove(promises: Sequence[Promise], folder: Path) -> dict[str, Any]:
+    """Measure `model.onnx` of a folder against the promises.
+
+    Returns:
+        For every promise its kind, what was asked, and layer -> what was achieved in the worst of its weights.
+
+    Raises:
+        ProofFailed: a layer does not keep a promise, or its weights are not to be found in the file.
+    """
+    if not promises:
+        return {}
+    model = onnx_file.read(folder)
+    proofs: dict[str, Any] = {}
+    for promise in promises:
+        found = {layer: _promised(promise, layer, have) for layer, have in of_layers(model, promise.layers).items()}
+        achieved = {layer: _worst(promise, weights) for layer, weights in found.items()}
+        refuse_unkept(promise, achieved)
+        proofs[promise.what] = {"asked": promise.asked, "achieved": achieved, "whole": _whole(promise, found)}
+    return proofs
+
+
+def refuse_unkept(promise: Promise, achieved: dict[str, float]) -> None:
+    """Compare what was achieved with what was asked.
+
+    Raises:
+        ProofFailed: naming every layer that falls short.
+    """
+    short = {layer: value for layer, value in achieved.items() if not _kept(promise, value)}
+    if not short:
+        return
+    worst = ", ".join(f"{layer} ({_words(promise, value)})" for layer, value in list(short.items())[:5])
+    more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+    raise ProofFailed(
+        f"{_words(promise, promise.asked)} were promised, but not kept by {worst}{more}. {_advice(promise)}"
+    )
+
+
+def measure(promise: Promise, weight: Array) -> float:
+    """What one weight, (..., input channels, output channels), achieves."""
+    if promise.what == "sparsity":
+        return float(np.mean(weight == 0))
+    if promise.what == "two_of_four":
+        return float(_most_of_four(weight))
+    columns = weight.reshape(-1, weight.shape[-1])
+    return float(max(len(np.unique(column)) for column in columns.T))
+
+
+def _promised(promise: Promise, layer: str, weights: list[Weight]) -> list[Array]:
+    """Those of a layer's weights that the promise is about: as many as promised, the ones that keep it best."""
+    if not weights:
+        raise ProofFailed(
+            f"The weights of layer {layer!r} are not to be found in the ONNX file, so {promise.what} cannot be shown "
+            "there. Exclude the layer from the technique."
+        )
+    sign = -1 if promise.what == "sparsity" else 1
+    ranked = sorted((each.values for each in weights), key=lambda values: sign * measure(promise, values))
+    return ranked[: len(promise.layers[layer])]
+
+
+def _worst(promise: Promise, weights: list[Array]) -> float:
+    values = [measure(promise, each) for each in weights]
+    return min(values) if promise.what == "sparsity" else max(values)
+
+
+def _whole(promise: Promise, found: dict[str, list[Array]]) -> float:
+    """Over all layers together: the share of zeros, or the largest number."""
+    values = [each for weights in found.values() for each in weights]
+    if promise.what == "sparsity":
+        return round(sum(int(np.sum(each == 0)) for each in values) / sum(each.size for each in values), 6)
+    return _worst(promise, values)
+
+
+def _kept(promise: Promise, value: float) -> bool:
+    return value >= promise.asked - ROUNDING if promise.what == "sparsity" else value <= promise.asked
+
+
+def _most_of_four(weight: Array) -> int:
+    """The most non-zero values among four neighbours along the input channels."""
+    inputs = np.moveaxis(weight, -2, -1)
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    return int((padded.reshape(-1, 4) != 0).sum(axis=1).max(initial=0))
+
+
+def _words(promise: Promise, value: float) -> str:
+    if promise.what == "sparsity":
+        return f"{value:.1%} zeros"
+    return f"{value:.0f} of 4 non-zero weights" if promise.what == "two_of_four" else f"{value:.0f} distinct values"
+
+
+def _advice(promise: Promise) -> str:
+    if promise.what == "sparsity":
+        return "A layer cannot lose its last weight, and a short training may end before its schedule: ask for less."
+    return "Exclude these layers from the technique."

@@ -18,6 +18,7 @@ from tasks.foundations.errors import InputError
 from tasks.foundations.files import full_disk_said
 from tasks.foundations.words import suggest
 
+MAGIC = b"\x93NUMPY"
 BLOCK_BYTES = 8 * 2**20
 # user:password@host, and the parameters of links that are signed for whoever holds them. Azure's container@host is no
 # credential.
@@ -153,13 +154,18 @@ def map_array(path: Path, what: str) -> np.ndarray[Any, Any]:
     try:
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        if "object" in str(error):
+        if _is_npy(path) and "objects" in str(error):
             raise InputError(
                 f"data: {what} holds Python objects (dtype object), which only unpickling could read, and that can run "
                 "any code. Save it as numbers or strings, e.g. with .astype('float32') or .astype(str)."
             ) from error
         raise InputError(f"data: {what} cannot be read as a .npy array: {error}.") from error
     return array
+
+
+def _is_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _blocks(url: str) -> Iterator[bytes]:
@@ -172,8 +178,9 @@ def _blocks(url: str) -> Iterator[bytes]:
     except ImportError as error:
         raise InputError(f"data: {url} needs a package that is not installed: {error}.") from error
     except FileNotFoundError as error:
+        reason = f" ({error.__cause__})" if error.__cause__ else ""
         raise InputError(
-            f"data: there is no file at {url}. Check the address, and what your credentials see."
+            f"data: there is no file at {url}{reason}. Check the address, and what your credentials see."
         ) from error
     except Exception as error:
         raise InputError(f"data: {url} cannot be fetched: {type(error).__name__}: {error}.") from error

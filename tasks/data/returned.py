@@ -142,7 +142,8 @@ def _same_forms(split: str, table: Table, first: str, other: Table) -> None:
                 f"data: a row of {split} input {name!r} has shape {array.shape[1:]}, in {first} it has "
                 f"{other.inputs[name].shape[1:]}. Every split needs rows of one shape."
             )
-        if array.dtype != other.inputs[name].dtype and array.dtype.kind not in "US":
+        native = array.dtype.newbyteorder("=")
+        if native != other.inputs[name].dtype.newbyteorder("=") and array.dtype.kind not in "US":
             raise InputError(
                 f"data: {split} input {name!r} is {array.dtype}, in {first} it is {other.inputs[name].dtype}. "
                 "Every split needs the same dtype."

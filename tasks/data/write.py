@@ -127,7 +127,7 @@ def _check(
             check_finite(f"{split} input {name!r}", array)
         if request.signature:
             check_against_signature(table, request.signature, split)
-        classes[split] = check_labels(split, table.labels, request.task, width)
+        classes[split] = check_labels(split, table.labels, request.task, len(names) if names and not width else width)
     return classes, check_classes(classes, names) if request.task == "classification" else []
 
 

@@ -91,8 +91,8 @@ class _CsvFile:
     def __init__(self, name: str, path: Path, delimiter: str, header: list[str] | None) -> None:
         self._name, self._path, self._delimiter, self._header = name, path, delimiter, header
         self.names: tuple[str, ...] = tuple(header or ())
-        with _Sentences(self._name):
-            self.names = tuple(self._reader({}, None).schema.names)
+        with _Sentences(self._name) as ragged:
+            self.names = tuple(self._reader({}, ragged.note).schema.names)
 
     def batches(self, columns: Sequence[str], facts: Mapping[str, Fact]) -> Iterator[Any]:
         """Batches of some columns; as texts, empty values as nulls, where no fact says what they hold."""

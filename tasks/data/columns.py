@@ -26,7 +26,7 @@ class Columns(Record):
     """One input, where a column's name alone does not say enough: its columns and the shape of one row."""
 
     column: str | None = Field(None, description="The one column that it is made of.")
-    columns: list[str] | None = Field(
+    columns: str | list[str] | None = Field(
         None, min_length=1, description="Columns to stack; `pixel*` stands for all that match, in the file's order."
     )
     shape: list[Annotated[int, Field(ge=1)]] | None = Field(
@@ -38,17 +38,17 @@ class Columns(Record):
 
     @model_validator(mode="after")
     def _says_which(self) -> "Columns":
-        require_one({"column": self.column, "columns": self.columns})
+        require_one({"column": self.column, "columns": self.columns}, "which columns these are")
         return self
 
 
 Inputs = Annotated[
-    list[str] | dict[str, str | list[str] | Columns] | None,
+    str | list[str] | dict[str, str | list[str] | Columns] | None,
     Field(
         min_length=1,
-        description="A list of columns, stacked to one (rows, k) input; or input name -> a column (rows,), a list of "
-        "columns (rows, k), or {column or columns, shape}. `pixel*` stands for all that match. Default: every column "
-        "that is no label, slice or split.",
+        description="A column, (rows,), or a list of columns, stacked to (rows, k); or input name -> a column, a list, "
+        "or {column or columns, shape}. `pixel*` stands for all columns that match. Default: every column that is no "
+        "label, slice or split.",
     ),
 ]
 Label = Annotated[str | None, Field(description="Column of the labels: classes as integers or words, or numbers.")]
@@ -147,7 +147,7 @@ def check_keys(source: TableSource) -> None:
         ValueError: one sentence.
     """
     require_one({"path": source.path, "url": source.url, "splits": source.splits})
-    require_one({"label": source.label, "labels": source.labels})
+    require_one({"label": source.label, "labels": source.labels}, "which columns are the labels")
     for key in ("split_column", "test_fraction"):
         if source.splits and getattr(source, key) is not None:
             raise ValueError(f"{key} divides one file, but splits gives a file for each; remove one of the two")
@@ -227,15 +227,16 @@ def _default(file: str, rest: Sequence[str], wide: frozenset[str]) -> list[Part]
 
 
 def _given(inputs: Any, file: str, names: Sequence[str]) -> list[Part]:
-    if isinstance(inputs, list):
-        return [Part("inputs", "input", _expand(inputs, file, names), stacked=True)]
+    if isinstance(inputs, str | list):
+        return [_part("input", inputs, file, names)]
     return [_part(name, content, file, names) for name, content in inputs.items()]
 
 
 def _part(name: str, content: Any, file: str, names: Sequence[str]) -> Part:
     if not isinstance(content, Columns):
         content = Columns(column=content) if isinstance(content, str) else Columns(columns=content)
-    found = _expand([content.column or ""] if content.columns is None else content.columns, file, names)
+    wanted = content.column or content.columns or ""
+    found = _expand([wanted] if isinstance(wanted, str) else wanted, file, names)
     stacked = content.column is None or len(found) > 1
     return Part("inputs", name, found, stacked, tuple(content.shape) if content.shape else None, content.dtype)
 

@@ -74,15 +74,19 @@ FilePerSplit = Annotated[
 ]
 
 
-def require_one(given: Mapping[str, object]) -> None:
-    """Exactly one of the ways to say where the data lie.
+def require_one(given: Mapping[str, object], what: str = "where the data lie") -> None:
+    """Exactly one of several keys.
+
+    Args:
+        given: key -> value, None where it is not given.
+        what: what the keys say, for the sentence.
 
     Raises:
         ValueError: none, or several.
     """
     named = [key for key, value in given.items() if value is not None]
     if len(named) != 1:
-        said = f"{' and '.join(named)} are given" if named else "nothing says where the data lie"
+        said = f"{' and '.join(named)} are given" if named else f"nothing says {what}"
         raise ValueError(f"{said}; expected exactly one of {', '.join(given)}")
 
 

@@ -17,7 +17,6 @@ class Classification(Record):
     )
     classes: tuple[str, ...] | None = Field(
         default=None,
-        min_length=2,
         description="Names of the classes, in the order of the model's outputs: words among the labels become these "
         "integers, and integers get these names. Default: the distinct words of train, sorted.",
     )
@@ -31,6 +30,8 @@ class Classification(Record):
     @field_validator("classes")
     @classmethod
     def _each_once(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and len(classes) < 2:
+            raise ValueError(f"names {len(classes)} class; a classification tells at least two apart")
         twice = next((name for name in classes or () if (classes or ()).count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"the class {twice!r} stands twice; every class has one name of its own")

@@ -132,5 +132,5 @@ def test_without_train_the_words_are_those_of_all_splits():
 def test_a_task_names_every_class_once():
     with pytest.raises(ValueError, match="the class 'a' stands twice"):
         Classification(kind="classification", output="logits", classes=("a", "b", "a"))
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="names 1 class; a classification tells at least two apart"):
         Classification(kind="classification", output="logits", classes=("a",))

@@ -198,6 +198,48 @@ BROKEN = {
         "model.entrypoint: tny.py:build: there is no file {folder}/tny.py. Did you mean tiny.py? "
         "Paths are relative to the config's folder.",
     ),
+    "missing data file": (
+        "{kind: python, entrypoint: tiny.py:load}",
+        "{kind: csv, path: tiny.pi, label: y}",
+        4,
+        "data.path: there is no file {folder}/tiny.pi. Did you mean tiny.py? Paths count from the config's folder.",
+    ),
+    "no data file": (
+        "{kind: python, entrypoint: tiny.py:load}",
+        "{kind: csv, label: y}",
+        4,
+        "data: nothing says where the data lie; expected exactly one of path, url, splits.",
+    ),
+    "no labels": (
+        "{kind: python, entrypoint: tiny.py:load}",
+        "{kind: parquet, path: tiny.py}",
+        4,
+        "data: nothing says which columns are the labels; expected exactly one of label, labels.",
+    ),
+    "credentials in a URL": (
+        "{kind: python, entrypoint: tiny.py:load}",
+        '{kind: npz, url: "https://me:secret@x.org/a.npz"}',
+        4,
+        "data.url: the URL carries credentials, and configs are stored with every version. Remove them: ...",
+    ),
+    "a delimiter of two characters": (
+        "{kind: python, entrypoint: tiny.py:load}",
+        '{kind: csv, path: tiny.py, label: y, delimiter: ";;"}',
+        4,
+        "data.delimiter: ';;' is not one character. Expected e.g. ...",
+    ),
+    "one class": (
+        "output: logits",
+        "output: logits, classes: [a]",
+        2,
+        "task.classes: names 1 class; a classification tells at least two apart.",
+    ),
+    "a class that YAML reads as true": (
+        "output: logits",
+        "output: logits, classes: [maybe, yes]",
+        2,
+        "task.classes.1: expected text (in quotes, where YAML would read a number, a date or true). Got true.",
+    ),
     "missing function": (
         "tiny.py:build",
         "tiny.py:biuld",

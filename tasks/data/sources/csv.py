@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.data.columns import (
     Inputs,
@@ -28,6 +28,12 @@ from tasks.foundations.record import Record
 BLOCK_BYTES = 4 * 2**20  # of one batch; no row may be longer
 
 
+def _one_character(delimiter: str) -> str:
+    if len(delimiter.encode()) != 1:
+        raise ValueError(f'{delimiter!r} is not one character. Expected e.g. ",", ";", "|", or "\\t" for a tab')
+    return delimiter
+
+
 class CsvData(Record):
     """Rows of a csv file, UTF-8, with one header line; `.gz` is unpacked. Numbers, true and false, and words."""
 
@@ -41,7 +47,9 @@ class CsvData(Record):
     slices: Slices = Field(default_factory=list)
     split_column: SplitColumn = None
     test_fraction: TestFraction = None
-    delimiter: str = Field(",", min_length=1, max_length=1, description='What parts the values: ";", "\\t", "|".')
+    delimiter: Annotated[str, AfterValidator(_one_character)] = Field(
+        ",", description='What parts the values, one character: ";", "\\t", "|".'
+    )
     header: list[str] | None = Field(
         None, min_length=1, description="Names of the columns, for files that begin with data instead of names."
     )

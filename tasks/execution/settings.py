@@ -16,7 +16,9 @@ class Execution(Record):
     )
     step_timeout_s: float = Field(3600, gt=0, description="Limit of one step in seconds; its worker is then killed.")
     memory_limit_gb: float | None = Field(
-        None, gt=0, description="Address space of one worker in GB (10^9 bytes); default the machine's memory."
+        None,
+        gt=0,
+        description="Memory of one worker in GB (10^9 bytes), mapped files not counted; default the machine's.",
     )
 
     def worker_settings(self, candidates: int, log: str) -> WorkerSettings:

@@ -38,7 +38,7 @@ class WorkerSettings(Record):
     Attributes:
         count: processes at once.
         threads: threads of each for numerical work, cores // count.
-        memory_limit_bytes: address space of each worker; allocations beyond it fail with a readable error.
+        memory_limit_bytes: of each worker, mapped files not counted; allocations beyond it fail with a readable error.
         log: file that takes what libraries and user code print.
         temporary: folder for temporary files, removed by whoever made it: a killed worker cleans nothing up. Default:
             the system's.
@@ -92,7 +92,8 @@ def _limit_memory(limit_bytes: int | None) -> None:
     if limit_bytes is not None:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+        # Not RLIMIT_AS: data sets are mapped, and may be larger than memory.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def ready(*modules: str) -> None:

@@ -39,21 +39,22 @@ class Twin:
 
     Attributes:
         layer: not built yet.
-        activation: a layer to put behind it, or None.
+        behind: layers to put behind it.
         weights: pairs (layer of Keras 3, layer of tf_keras) whose weights are the same.
     """
 
     layer: Any
-    activation: Any
+    behind: tuple[Any, ...]
     weights: tuple[tuple[Any, Any], ...]
 
 
-def twin_of(layer: Any, name: str) -> Twin:
+def twin_of(layer: Any, name: str, whole: bool = False) -> Twin:
     """The twin of a layer.
 
     Args:
         layer: a built keras.layers.Layer, not a model.
         name: of the twin.
+        whole: keep the activation inside, because the layer goes into another one.
 
     Raises:
         Unsupported: tf_keras has nothing that computes the same.
@@ -73,7 +74,7 @@ def twin_of(layer: Any, name: str) -> Twin:
         return _hosted(layer, name)
     try:
         settings = _settings(layer, getattr(tf_keras.layers, kind))
-        behind = _split(layer, kind, settings, name)
+        behind = () if whole or kind not in SPLITTABLE else _split(layer, settings, name)
         twin = getattr(tf_keras.layers, kind)(name=name, **settings)
     except Unsupported:
         if layer.weights or not type(layer).__module__.startswith(encoding.HOMES):
@@ -188,18 +189,20 @@ def _keras_object(key: str, written: Any) -> Any:
     raise Unsupported(f"its {key} is not one of Keras' own", f"Use one of keras.{home}")
 
 
-def _split(layer: Any, kind: str, settings: dict[str, Any], name: str) -> Any:
-    """Take the activation out of the settings where tfmot could not quantize it, as a layer to put behind."""
+def _split(layer: Any, settings: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """Take out of the settings what tfmot's wrappers cannot train inside a layer, as layers to put behind it."""
     import tf_keras
 
-    function = getattr(layer, "activation", None)
-    if kind not in SPLITTABLE or function is None or settings.get("activity_regularizer") is not None:
-        return None
-    if activations.name_of(function) in activations.QUANTIZABLE:
-        return None
-    settings["activation"] = None
-    label = activations.name_of(function)
-    return tf_keras.layers.Activation(activations.twin_of(function), name=f"{name}/{label}", dtype=policy(layer))
+    label, behind, base = activations.name_of(layer.activation), [], {"dtype": policy(layer)}
+    losses = {key: float(value) for key in ("l1", "l2") if (value := getattr(layer.activity_regularizer, key, 0))}
+    if label not in activations.QUANTIZABLE or (losses and label != "linear"):
+        settings["activation"] = None
+        function = activations.twin_of(layer.activation)
+        behind.append(tf_keras.layers.Activation(function, name=f"{name}/{label}", **base))
+    if losses:
+        settings["activity_regularizer"] = None
+        behind.append(tf_keras.layers.ActivityRegularization(name=f"{name}/regularization", **losses, **base))
+    return tuple(behind)
 
 
 def _base(layer: Any, name: str) -> dict[str, Any]:
@@ -217,18 +220,18 @@ def _hosted(layer: Any, name: str) -> Twin:
     if layer.weights or not type(layer).__module__.startswith(encoding.HOMES):
         raise Unsupported(f"tf_keras has no {kind}", REPLACE)
     if kind.startswith("Random") or kind in AUGMENTATIONS:
-        return Twin(tf_keras.layers.Rescaling(1.0, **_base(layer, name)), None, ())
+        return Twin(tf_keras.layers.Rescaling(1.0, **_base(layer, name)), (), ())
 
     operation = encoding.encode_operation(layer)
     call = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
     arguments = encoding.encode(((keras.KerasTensor((None,)),), call), [])
-    return Twin(registered.KerasOperation(operation, arguments, name=name, trainable=layer.trainable), None, ())
+    return Twin(registered.KerasOperation(operation, arguments, name=name, trainable=layer.trainable), (), ())
 
 
 def _leaky_relu(layer: Any, name: str) -> Twin:
     import tf_keras
 
-    return Twin(tf_keras.layers.LeakyReLU(alpha=layer.negative_slope, **_base(layer, name)), None, ())
+    return Twin(tf_keras.layers.LeakyReLU(alpha=layer.negative_slope, **_base(layer, name)), (), ())
 
 
 def _normalization(layer: Any, name: str) -> Twin:
@@ -242,19 +245,19 @@ def _normalization(layer: Any, name: str) -> Twin:
         mean, variance = np.reshape(layer.mean, shape), np.reshape(layer.variance, shape)
     axis, invert = config["axis"], config["invert"]
     twin = tf_keras.layers.Normalization(axis=axis, mean=mean, variance=variance, invert=invert, **_base(layer, name))
-    return Twin(twin, None, ())
+    return Twin(twin, (), ())
 
 
 def _bidirectional(layer: Any, name: str) -> Twin:
     import tf_keras
 
-    forward = twin_of(layer.forward_layer, layer.forward_layer.name).layer
-    backward = twin_of(layer.backward_layer, layer.backward_layer.name).layer
+    forward = twin_of(layer.forward_layer, layer.forward_layer.name, whole=True).layer
+    backward = twin_of(layer.backward_layer, layer.backward_layer.name, whole=True).layer
     twin = tf_keras.layers.Bidirectional(
         forward, merge_mode=layer.merge_mode, backward_layer=backward, **_base(layer, name)
     )
     pairs = ((layer.forward_layer, twin.forward_layer), (layer.backward_layer, twin.backward_layer))
-    return Twin(twin, None, pairs)
+    return Twin(twin, (), pairs)
 
 
 def _time_distributed(layer: Any, name: str) -> Twin:
@@ -264,28 +267,18 @@ def _time_distributed(layer: Any, name: str) -> Twin:
     if isinstance(layer.layer, keras.Model):
         from tasks.models.bridge.walk import cross
 
-        inner = Twin(cross(layer.layer), None, ())
+        inner = Twin(cross(layer.layer), (), ())
     else:
-        inner = _whole(layer.layer)
-    return Twin(tf_keras.layers.TimeDistributed(inner.layer, **_base(layer, name)), None, inner.weights)
+        inner = twin_of(layer.layer, layer.layer.name, whole=True)
+    return Twin(tf_keras.layers.TimeDistributed(inner.layer, **_base(layer, name)), (), inner.weights)
 
 
 def _spectral(layer: Any, name: str) -> Twin:
     import tf_keras
 
-    inner = _whole(layer.layer)
+    inner = twin_of(layer.layer, layer.layer.name, whole=True)
     twin = tf_keras.layers.SpectralNormalization(inner.layer, layer.power_iterations, **_base(layer, name))
-    return Twin(twin, None, inner.weights)  # the vector of its power iteration starts anew
-
-
-def _whole(layer: Any) -> Twin:
-    """A twin that keeps its activation inside."""
-    twin = twin_of(layer, layer.name)
-    if twin.activation is None:
-        return twin
-    settings = {**twin.layer.get_config(), "activation": twin.activation.activation}
-    again = type(twin.layer)(**settings)
-    return Twin(again, None, ((layer, again),))
+    return Twin(twin, (), inner.weights)  # the vector of its power iteration starts anew
 
 
 def _attention(layer: Any, name: str) -> Twin:
@@ -298,7 +291,7 @@ def _attention(layer: Any, name: str) -> Twin:
     zeroed = layer.dropout > 0 or any(call.get("return_attention_scores") for call in calls)
     kind = registered.ZeroedAttention if zeroed else tf_keras.layers.MultiHeadAttention
     twin = kind(name=name, **_settings(layer, kind))
-    return Twin(twin, None, ((layer, twin),))
+    return Twin(twin, (), ((layer, twin),))
 
 
 def _rnn(layer: Any, name: str) -> Twin:
@@ -306,7 +299,7 @@ def _rnn(layer: Any, name: str) -> Twin:
 
     settings = _settings(layer, tf_keras.layers.RNN) | {"cell": _cell(layer.cell)}
     twin = tf_keras.layers.RNN(name=name, **settings)
-    return Twin(twin, None, ((layer, twin),))
+    return Twin(twin, (), ((layer, twin),))
 
 
 def _cell(cell: Any) -> Any:
@@ -314,7 +307,7 @@ def _cell(cell: Any) -> Any:
 
     if _kind(cell) == "StackedRNNCells":
         return tf_keras.layers.StackedRNNCells([_cell(each) for each in cell.cells], name=cell.name)
-    return twin_of(cell, cell.name).layer
+    return twin_of(cell, cell.name, whole=True).layer
 
 
 def _ours(*settings: str) -> Callable[[Any, str], Twin]:
@@ -323,7 +316,7 @@ def _ours(*settings: str) -> Callable[[Any, str], Twin]:
 
         chosen = {key: getattr(layer, key) for key in settings}
         twin = getattr(registered, type(layer).__name__)(**chosen, **_base(layer, name))
-        return Twin(twin, None, ((layer, twin),))
+        return Twin(twin, (), ((layer, twin),))
 
     return make
 
@@ -335,6 +328,7 @@ SPECIAL: dict[str, Callable[[Any, str], Twin]] = {
     "TimeDistributed": _time_distributed,
     "SpectralNormalization": _spectral,
     "RNN": _rnn,
+    "CustomScaleLayer": _ours("scale"),
     "MultiHeadAttention": _attention,
     "RMSNormalization": _ours("axis", "epsilon"),
     "LayerScale": _ours("init_values", "projection_dim"),

@@ -1,5 +1,7 @@
 """Why a layer cannot cross, said for all layers of a model at once: a person fixes a model once, not layer by layer."""
 
+from collections.abc import Mapping
+
 from tasks.foundations.errors import NotApplicable
 
 
@@ -16,11 +18,11 @@ class Unsupported(Exception):
         self.reason, self.advice = reason, advice
 
 
-def refuse(found: dict[str, Unsupported], total: int) -> None:
+def refuse(found: Mapping[tuple[str, str], Unsupported], total: int) -> None:
     """Raise one error that names everything.
 
     Args:
-        found: what cannot cross, by `Class 'name'`.
+        found: what cannot cross, by (class, name).
         total: how many layers and operations the model has.
 
     Raises:
@@ -28,8 +30,11 @@ def refuse(found: dict[str, Unsupported], total: int) -> None:
     """
     if not found:
         return
-    lines = "; ".join(f"{who}: {each.reason}. {each.advice}" for who, each in found.items())
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (kind, name), error in found.items():
+        alike.setdefault((kind, error.reason, error.advice), []).append(repr(name))
+    lines = [f"{kind} {', '.join(names)}: {reason}. {advice}." for (kind, reason, advice), names in alike.items()]
     raise NotApplicable(
         f"{len(found)} of {total} layers and operations of the model have no twin in tf_keras, which training "
-        f"techniques need: {lines}. ONNX-level techniques (int8_static, int8_dynamic, float16) work without a twin."
+        f"techniques need. {' '.join(lines)} Or use only ONNX-level techniques: int8_static, int8_dynamic, float16."
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -17,7 +18,7 @@ PACKAGE = "slipway"
 # Missing in tf_keras or defined otherwise there: its hard_sigmoid is 0.2 x + 0.5, that of Keras 3 relu6(x + 3) / 6.
 ACTIVATIONS = (
     "celu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu", "log_sigmoid", "log_softmax",
-    "relu6", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh_shrink", "threshold",
+    "relu6", "soft_shrink", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh_shrink",
 )  # fmt: skip
 
 _register = tf_keras.saving.register_keras_serializable(package=PACKAGE)
@@ -84,6 +85,11 @@ class DropMask(tf_keras.layers.Layer):  # type: ignore[misc]
         """None, whatever came in."""
         return None
 
+    def get_config(self) -> dict[str, Any]:
+        """Name, dtype and trainable; without this method tf_keras would leave the name out."""
+        config: dict[str, Any] = super().get_config()
+        return config
+
 
 @_register
 class CarryMask(tf_keras.layers.Layer):  # type: ignore[misc]
@@ -100,6 +106,11 @@ class CarryMask(tf_keras.layers.Layer):  # type: ignore[misc]
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the second tensor."""
         return None if mask is None else mask[1]
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, dtype and trainable; without this method tf_keras would leave the name out."""
+        config: dict[str, Any] = super().get_config()
+        return config
 
 
 @_register
@@ -176,6 +187,54 @@ class LayerScale(tf_keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """What `__init__` takes."""
         return {**super().get_config(), "init_values": self.init_values, "projection_dim": self.projection_dim}
+
+
+@_register
+class CustomScaleLayer(tf_keras.layers.Layer):  # type: ignore[misc]
+    """Add the second tensor, scaled, to the first (InceptionResNetV2).
+
+    Args:
+        scale: factor of the second.
+    """
+
+    def __init__(self, scale: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.scale = scale
+
+    def call(self, inputs: Any) -> Any:
+        """Same shape as each of the two."""
+        return inputs[0] + inputs[1] * self.scale
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes."""
+        return {**super().get_config(), "scale": self.scale}
+
+
+@_register
+class Constant(tf_keras.layers.Layer):  # type: ignore[misc]
+    """A tensor of fixed values, whatever comes in; cloning would turn a bare one in a call into a list.
+
+    Args:
+        values: in any nesting of lists.
+        dtype_of_values: their dtype.
+    """
+
+    def __init__(self, values: Any, dtype_of_values: str, **settings: Any) -> None:
+        super().__init__(autocast=False, **settings)
+        self.supports_masking = True
+        self.values, self.dtype_of_values = values, dtype_of_values
+
+    def call(self, inputs: Any) -> Any:
+        """The values."""
+        return tf.constant(np.asarray(self.values, self.dtype_of_values))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None, whatever came in."""
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes."""
+        return {**super().get_config(), "values": self.values, "dtype_of_values": self.dtype_of_values}
 
 
 @_register

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tasks.foundations.errors import StepFailed
 from tasks.models.bridge import layers, masks, operations
 from tasks.models.bridge.layers import Twin
@@ -33,7 +35,7 @@ def cross(model: Any) -> Any:
 
     graph = graph_of(model)
     if graph is None:
-        refuse({_who(model): _no_graph(model)}, 1)
+        refuse({(type(model).__name__, model.name): _no_graph(model)}, 1)
     walk = _Walk(graph)
     inputs = [_input(tensor) for tensor in graph.inputs]
     try:
@@ -68,10 +70,6 @@ def _no_graph(model: Any) -> Unsupported:
     )
 
 
-def _who(operation: Any) -> str:
-    return f"{type(operation).__name__} {operation.name!r}"
-
-
 def _input(tensor: Any) -> Any:
     import tf_keras
 
@@ -100,11 +98,11 @@ class _Walk:
         self._twins: dict[int, Twin] = {}
         self._calls: dict[int, operations.Call] = {}
         self._extra: dict[str, Any] = {}
-        refused: dict[str, Unsupported] = {}
+        refused: dict[tuple[str, str], Unsupported] = {}
         self._survey([(graph, "")], refused)
         refuse(refused, len(self._names))
 
-    def _survey(self, level: list[tuple[Any, str]], refused: dict[str, Unsupported]) -> None:
+    def _survey(self, level: list[tuple[Any, str]], refused: dict[tuple[str, str], Unsupported]) -> None:
         """Name everything and make every twin, level by level: the names of the outermost layers win."""
         while level:
             below: list[tuple[Any, str]] = []
@@ -114,7 +112,7 @@ class _Walk:
                     try:
                         inner = self._prepare(node, name)
                     except Unsupported as error:
-                        refused[f"{type(node.operation).__name__} {name!r}"] = error
+                        refused[type(node.operation).__name__, name] = error
                         continue
                     below += [] if inner is None else [(inner, f"{name}/")]
             level = below
@@ -215,18 +213,37 @@ class _Walk:
         import keras
 
         twin = self._twins[id(operation)]
+        first, others = self._symbolic(twin.layer.name, first, others)
         source, carry = first, False
-        if masks.masked(first) and masks.refused_by(twin.layer):
+        if masks.masked(first) and (masks.refused_by(twin.layer) or type(operation).__name__ in layers.SPLITTABLE):
             carry = masks.passes(operation)
             first = self._unmasked(twin.layer.name, first)
         result = twin.layer(first, **others)
-        if twin.activation is not None:
-            result = twin.activation(result)
+        for layer in twin.behind:
+            result = layer(result)
         if carry:
             result = self._add("CarryMask", twin.layer.name, [result, keras.tree.flatten(source)[0]])
         elif masks.ends_at(operation) and masks.masked(result):
             result = self._add("DropMask", twin.layer.name, result)
         return result
+
+    def _symbolic(self, name: str, first: Any, others: dict[str, Any]) -> Any:
+        """Give constant tensors among the arguments a layer that makes them."""
+        import keras
+
+        flat = keras.tree.flatten((first, others))
+        anchor = next(each for each in flat if hasattr(each, "node"))
+        for position, each in enumerate(flat):
+            if hasattr(each, "shape") and not hasattr(each, "node"):
+                flat[position] = self._constant(f"{name}/constant_{position}", np.asarray(each))(anchor)
+        return keras.tree.pack_sequence_as((first, others), flat)
+
+    def _constant(self, name: str, array: Any) -> Any:
+        from tasks.models.bridge import registered
+
+        if name not in self._extra:
+            self._extra[name] = registered.Constant(array.tolist(), array.dtype.name, name=name)
+        return self._extra[name]
 
     def _unmasked(self, name: str, tensors: Any) -> Any:
         import keras

@@ -8,7 +8,7 @@ ROWS = 5
 
 
 def randomize(model, seed=0):
-    """Give every weight a value of its own, statistics of batch normalization included: zeros and ones prove nothing."""
+    """Give every weight a value of its own, statistics of normalization included: zeros and ones prove nothing."""
     generator = np.random.default_rng(seed)
     for weight in model.weights:
         if "normal" in weight.path and weight.name in ("gamma", "scale"):
@@ -89,8 +89,10 @@ def adapted():
 def regularization():
     return sequential(
         L.GaussianNoise(0.1), L.Dropout(0.2, seed=3), L.SpatialDropout2D(0.1), L.AlphaDropout(0.1),
-        L.GaussianDropout(0.1), L.ActivityRegularization(l2=0.01), L.Identity(), L.GlobalAveragePooling2D(keepdims=True),
-        L.Reshape((3,)), L.Dense(4, activity_regularizer="l2", activation="elu"), L.RepeatVector(2), L.Permute((2, 1)),
+        L.GaussianDropout(0.1), L.ActivityRegularization(l2=0.01), L.Identity(),
+        L.GlobalAveragePooling2D(keepdims=True), L.Reshape((3,)),
+        L.Dense(4, activity_regularizer="l2", activation="elu"),
+        L.RepeatVector(2), L.Permute((2, 1)),
         L.SpatialDropout1D(0.1),
     )  # fmt: skip
 

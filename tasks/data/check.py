@@ -160,7 +160,8 @@ def _check_input(what: str, array: Array, tensor: Tensor) -> None:
         )
     texts = array.dtype.kind in "US"
     if texts != (tensor.dtype == "str"):
-        raise InputError(f"data: {what} is {array.dtype}, the model takes {tensor.dtype}. Convert it first.")
+        example = f", e.g. {str(array.flat[0])!r}" if texts else ""
+        raise InputError(f"data: {what} is {array.dtype}{example}, the model takes {tensor.dtype}. Convert it first.")
     if not texts:
         _check_cast(what, array, np.dtype(tensor.dtype))
 

@@ -201,7 +201,9 @@ def _hint(column: str, names: Sequence[str]) -> str:
         for delimiter, written in DELIMITERS.items():
             if delimiter in names[0]:
                 return f" Its header is one column, {names[0]!r}: write delimiter: {written}."
-    listed = ", ".join(names[:MOST_LISTED]) + (f" and {len(names) - MOST_LISTED} more" * (len(names) > MOST_LISTED))
+    listed = ", ".join(map(repr, names[:MOST_LISTED])) + (
+        f" and {len(names) - MOST_LISTED} more" * (len(names) > MOST_LISTED)
+    )
     return f"{suggest(column, names)} It has: {listed}."
 
 

@@ -111,6 +111,7 @@ def _stacked_dtype(part: Part, facts: Sequence[Fact]) -> np.dtype[Any]:
     """Integers stay what they are, for embeddings; anything else is float32, as models take it."""
     if facts[0].kind == "text":
         return np.dtype(f"<U{max(1, *(fact.width for fact in facts))}")
-    if all(fact.dtype.kind in "biu" for fact in facts):
-        return np.dtype("int64")
+    common = np.result_type(*(fact.dtype for fact in facts))
+    if common.kind in "biu":
+        return np.dtype("int64") if np.can_cast(common, np.int64) else common
     return np.dtype("float64" if part.role == "labels" else "float32")

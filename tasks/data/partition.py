@@ -22,7 +22,7 @@ def partition(source: TableSource, table: Table, reading: Reading) -> Rows:
     """
     if source.split_column is not None:
         return _named(source.split_column, table)
-    stratify = reading.task == "classification" and source.label is not None
+    stratify = reading.task == "classification" and source.label is not None and source.label not in table.wide
     classes = _codes(source.label or "", table)[0] if stratify else np.zeros(table.rows, np.int64)
     test = drawn(classes, source.test_fraction or TEST_FRACTION, reading.seed)
     if test.all() or not test.any():

@@ -22,12 +22,13 @@ class Texts:
     Args:
         column: its name.
         file: for sentences.
-        mixed: whether numbers and words may stand side by side, as words: slices.
+        role: what it becomes. In `slices` numbers and words may stand side by side, as words; of `labels` none may be
+            an empty word.
     """
 
-    def __init__(self, column: str, file: str, mixed: bool) -> None:
+    def __init__(self, column: str, file: str, role: str) -> None:
         self._what = f"{file}, column {column!r}"
-        self._mixed = mixed
+        self._mixed, self._empty = role == "slices", role != "labels"
         self._kinds: set[str] = set()
         self._numbers, self._words, self._width = 0, 0, 1
         self._first_word: tuple[int, str] | None = None
@@ -83,6 +84,8 @@ class Texts:
         if number.any():
             self._kinds.add(_kind(trimmed.filter(pa.array(number))))
         self._missing = self._missing or _first(start, missing, values)
+        if not self._empty and (nothing := _first(start, pc.equal(trimmed, "").to_numpy(zero_copy_only=False), values)):
+            raise InputError(_no_value(self._what, nothing[0], f"is {nothing[1]!r}", 1))
         self._first_word = self._first_word or _first(start, word, values)
 
     def _refuse_others(self) -> None:

@@ -20,7 +20,7 @@ from tasks.data.check import (
     match_names,
     missing_in_calibration,
 )
-from tasks.data.chunks import CHUNK_BYTES, release
+from tasks.data.chunks import CHUNK_BYTES
 from tasks.data.dataset import FILE, SPLITS
 from tasks.data.expected import Expected
 from tasks.data.labels import encode
@@ -28,6 +28,7 @@ from tasks.data.reading import Reading
 from tasks.data.returned import Array, Table, tables
 from tasks.data.splits import Selection, complete
 from tasks.foundations import menu
+from tasks.foundations.maps import release
 from tasks.foundations.record import Record
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.foundations.errors import InputError
+from tasks.foundations.maps import release
 from tasks.models.signature import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -92,6 +93,8 @@ def batches(
     """The first `rows` rows in batches; the last one may be shorter."""
     for start in range(0, rows, batch_size):
         yield take(arrays, signature, slice(start, min(start + batch_size, rows)))
+        for array in arrays.values():
+            release(array)
 
 
 def count(arrays: Mapping[str, Array]) -> int:

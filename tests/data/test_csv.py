@@ -112,7 +112,7 @@ BROKEN = {
     "no such column": (
         {"label": "traget"},
         None,
-        "data.csv has no column 'traget'. Did you mean target. It has: age, ",
+        "data.csv has no column 'traget'. Did you mean target. It has: 'age', ",
     ),
     "no such input": ({"inputs": ["age", "hieght"]}, None, "no column 'hieght'. Did you mean height"),
     "no such pattern": ({"inputs": {"image": ["pixel*"]}}, None, "no column of data.csv matches 'pixel.'"),
@@ -189,6 +189,23 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "data.csv").write_bytes("x,target\nä,1\n".encode("latin-1"))
     with pytest.raises(InputError, match="cannot be read as csv.*Save it as UTF-8"):
         read(tmp_path, source())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("data.csv", "x,target\n1,2\n".encode("utf-16"), "data.csv is UTF-16. Save it as UTF-8"),
+        ("data.csv.gz", b"x,target\n1,2\n", "cannot be read as csv.*must be packed with gzip"),
+        ("data.csv", b'x,target\n"' + b"a" * 2000 + b'",2\n', "A row is longer than .* never closed"),
+        ("data.csv", b'x,target\n1,2\n"2,3\n', "the row .* has 1 values, the header has 2"),
+        ("data.csv", b'x,target\n1,a\n2,""\n', "column 'target', row 1: the value is ''"),
+    ],
+)
+def test_what_cannot_be_parsed_is_refused(tmp_path, monkeypatch, name, content, sentence):
+    monkeypatch.setattr("tasks.data.sources.csv.BLOCK_BYTES", 1000)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        read(tmp_path, source(path=name))
 
 
 def test_a_column_of_numbers_here_and_words_there_is_refused(tmp_path):

@@ -94,6 +94,25 @@ def test_several_targets_are_stacked(tmp_path):
     np.testing.assert_array_equal(splits(tmp_path)["test"]["labels"][:, 0] * 2, np.arange(30, 40))
 
 
+def test_large_integers_are_not_wrapped_and_words_as_views_are_words(tmp_path):
+    write(
+        tmp_path, {"x": 2**64 - 1 - np.arange(40, dtype="uint64"), "word": pa.array(["ab"] * 40).cast(pa.string_view())}
+    )
+    read(tmp_path, source(inputs={"x": ["x"], "word": "word"}))
+    test = splits(tmp_path)["test"]["inputs"]
+
+    assert test["x"].dtype == np.uint64 and test["x"][-1, 0] == 2**64 - 40
+    assert set(test["word"]) == {"ab"}
+
+
+def test_one_hot_lists_are_labels(tmp_path):
+    write(tmp_path, {"x": np.arange(40.0), "y": np.eye(2)[np.arange(40) % 2].tolist()})
+    read(tmp_path, source(label="y", split_column=None, inputs="x"), "classification")
+    test = splits(tmp_path)["test"]
+
+    np.testing.assert_array_equal(test["labels"], test["inputs"]["input"] % 2)
+
+
 def put(row, value, values=None):
     content = [1.0] * 40 if values is None else values
     content[row] = value
@@ -132,7 +151,7 @@ BROKEN = {
     "missing column": (
         {"x": put(0, 1.0)},
         {"inputs": ["y"]},
-        "data.parquet has no column 'y'. It has: fold, target, x",
+        "data.parquet has no column 'y'. It has: 'fold', 'target', 'x'",
     ),
     "shape of a number": (
         {"x": put(0, 1.0)},

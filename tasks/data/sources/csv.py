@@ -26,6 +26,12 @@ from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 
 BLOCK_BYTES = 4 * 2**20  # of one batch; no row may be longer
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+HINTS = {
+    "utf": " Save it as UTF-8.",
+    "straddl": f" A row is longer than {BLOCK_BYTES // 2**20} MB: is a quote opened and never closed?",
+    "inflate": " A file whose name ends in .gz must be packed with gzip.",
+}
 
 
 def _one_character(delimiter: str) -> str:
@@ -84,7 +90,7 @@ class CsvData(Record):
 
     def _facts(self, table: Table, parts: Sequence[Part]) -> dict[str, Fact]:
         roles = {column: part.role for part in parts for column in part.columns}
-        texts = {column: Texts(column, table.name, mixed=role == "slices") for column, role in roles.items()}
+        texts = {column: Texts(column, table.name, role) for column, role in roles.items()}
         start = 0
         for batch in table.batches(list(texts), {}):
             for column, seen in texts.items():
@@ -98,9 +104,11 @@ class _CsvFile:
 
     def __init__(self, name: str, path: Path, delimiter: str, header: list[str] | None) -> None:
         self._name, self._path, self._delimiter, self._header = name, path, delimiter, header
-        self.names: tuple[str, ...] = tuple(header or ())
+        with path.open("rb") as file:
+            if file.read(2) in UTF16:
+                raise InputError(f"data: {name} is UTF-16. Save it as UTF-8.")
         with _Sentences(self._name) as ragged:
-            self.names = tuple(self._reader({}, ragged.note).schema.names)
+            self.names: tuple[str, ...] = tuple(self._reader({}, ragged.note).schema.names)
 
     def batches(self, columns: Sequence[str], facts: Mapping[str, Fact]) -> Iterator[Any]:
         """Batches of some columns; as texts, empty values as nulls, where no fact says what they hold."""
@@ -156,7 +164,7 @@ class _Sentences:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import pyarrow as pa
 
-        if not isinstance(error, pa.ArrowInvalid):
+        if not isinstance(error, pa.ArrowException | OSError | UnicodeError):
             return
         if self._ragged is not None:
             number = f" (line {self._ragged.number} if no value spans lines)" if self._ragged.number else ""
@@ -167,5 +175,5 @@ class _Sentences:
         text = str(error)
         if "Empty CSV" in text:
             raise InputError(f"data: {self._name} is empty. Expected a header line and rows.") from error
-        hint = " Save it as UTF-8." if "UTF8" in text else ""
-        raise InputError(f"data: {self._name} cannot be read as csv: {text}.{hint}") from error
+        hint = next((hint for word, hint in HINTS.items() if word in text.lower()), "")
+        raise InputError(f"data: {self._name} cannot be read as csv: {text.rstrip('.')}.{hint}") from error

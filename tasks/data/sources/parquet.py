@@ -95,7 +95,19 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     with pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
         first = next(file.iter_batches(batch_size=1, columns=list(columns), use_threads=False))
         rows = min(MOST_ROWS, max(1, BATCH_BYTES // max(1, first.nbytes)))
-        yield from file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False)
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
+            yield _without_views(batch)
+
+
+def _without_views(batch: Any) -> Any:
+    """Texts as the type that every function of pyarrow knows."""
+    import pyarrow as pa
+
+    views = [field.name for field in batch.schema if pa.types.is_string_view(field.type)]
+    for name in views:
+        place = batch.schema.get_field_index(name)
+        batch = batch.set_column(place, name, batch.column(place).cast(pa.large_string()))
+    return batch
 
 
 def _facts(table: Table, parts: Sequence[Part]) -> dict[str, Fact]:

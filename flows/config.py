@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from flows.config_sentences import sentence, sentences
 from flows.yaml_source import read
+from flows.yardsticks import with_yardsticks
 from tasks.evaluation.choice import Choose
 from tasks.evaluation.gates import Gate
 from tasks.evaluation.task import Task
@@ -69,8 +70,8 @@ class Config(Record):
     )
 
     def chains(self) -> dict[str, list[Technique]]:
-        """Every candidate's chain, `float32` first."""
-        return {"float32": [], **self.candidates}
+        """Every candidate's chain, `float32` first, with those that others are held against."""
+        return with_yardsticks({"float32": [], **self.candidates})
 
     @property
     def fine_tunes(self) -> bool:

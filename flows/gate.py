@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.candidates import Contestant
 from flows.config import Config
 from flows.desk import Desk
+from flows.yardsticks import yardstick
 from tasks.bundle.manifest import Manifest
 from tasks.bundle.verify import verify
 from tasks.data.dataset import Split, open_dataset
@@ -130,7 +131,11 @@ def gate(
             split=split,
             output=next(iter(signature.outputs)),
             reference=str(desk.store.path(predictions.digest)),
-            candidates=tuple(_entry(desk, each) for each in contestants if each.target == place and each.applies),
+            candidates=tuple(
+                _entry(desk, each, yardstick(desk.config.chains(), each.name))
+                for each in contestants
+                if each.target == place and each.applies
+            ),
             champion=rival.entry if (rival := rivals[place]) else None,
             foreign_signature=_foreign(desk, champion, signature),
             measurement=_path(desk, measured[place]),
@@ -144,7 +149,7 @@ def _path(desk: Desk, artifact: Artifact | None) -> str | None:
     return str(desk.store.path(artifact.digest)) if artifact else None
 
 
-def _entry(desk: Desk, each: Contestant) -> Entry:
+def _entry(desk: Desk, each: Contestant, yardstick: str | None) -> Entry:
     return Entry(
         name=each.name,
         digest=each.model.digest if each.model else "",
@@ -152,6 +157,7 @@ def _entry(desk: Desk, each: Contestant) -> Entry:
         size_bytes=each.size.raw_bytes if each.size else None,
         gzip_bytes=each.size.gzip_bytes if each.size else None,
         failure=each.failure,
+        yardstick=yardstick,
     )
 
 

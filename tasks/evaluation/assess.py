@@ -18,7 +18,7 @@ from tasks.evaluation.evaluate import UserMetric, agreement, evaluate, evaluate_
 from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import FAMILIES, is_function, metric_functions
 from tasks.evaluation.judge import judge
-from tasks.evaluation.latency import Samples, speedup, value
+from tasks.evaluation.latency import RESOLUTION, Samples, control_is_off, speedup, value
 from tasks.evaluation.slices import slice_rows
 from tasks.evaluation.task import Classification, primary_metric
 from tasks.evaluation.verdict import Verdict
@@ -153,6 +153,7 @@ def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference:
         evidence = replace(evidence, failure=evidence.failure or str(error))
     verdicts = _evidence_verdict(evidence) or [
         *_signature_verdict(request),
+        *_speed_proof(entry, setting.samples),
         *judge(request.gates, evidence, setting),
     ]
     outcome = Judged(entry.name, verdicts).outcome
@@ -171,6 +172,33 @@ def _signature_verdict(request: AssessRequest) -> list[Verdict]:
     reason = f"{request.foreign_signature} Set allow_signature_change: true if its clients are ready."
     return [
         Verdict(gate="the champion's signature", metric="signature", status="fail", reason=reason, against=CHAMPION)
+    ]
+
+
+def _speed_proof(entry: Entry, samples: Samples | None) -> list[Verdict]:
+    """That a technique which only trains has not made the file slower."""
+    measured = samples and samples.has("p50_ms", entry.yardstick or "") and not control_is_off(samples)
+    if samples is None or entry.yardstick is None or not measured:
+        return []
+    gain = speedup(samples, "p50_ms", entry.name, entry.yardstick)
+    slower = gain.point * RESOLUTION < 1 and gain.high is not None and gain.high < 1
+    compared = f"its p50 speed-up over {entry.yardstick}, the same model with int8_static alone, is {gain.point:.4g}"
+    reason = (
+        f"Proof failed: {compared}. Quantization-aware training left operators behind that run in float; leave qat out."
+        if slower
+        else f"{compared}: not slower."
+    )
+    return [
+        Verdict(
+            gate=f"not slower than {entry.yardstick}",
+            metric="p50_ms",
+            status="fail" if slower else "pass",
+            reason=reason,
+            measured=gain.point,
+            allowed=1.0,
+            interval=gain.interval,
+            n=gain.n,
+        )
     ]
 
 

@@ -18,6 +18,7 @@ class Entry(Record):
         size_bytes: of the form on disk.
         gzip_bytes: the same, compressed.
         failure: why it cannot be judged, None if it can.
+        yardstick: candidate that it must not be slower than, by the proof of its technique.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Entry(Record):
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     failure: str | None = None
+    yardstick: str | None = None
 
 
 class AssessRequest(Record):

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.foundations.files import write_whole
+from tasks.reports import bought, pareto, reasons, spread, tables
 from tasks.reports import format as text
-from tasks.reports import pareto, reasons, spread, tables
 from tasks.reports.summary import ReleaseSummary
 
 FILE = "report.html"
@@ -87,6 +87,7 @@ def _target_view(summary: ReleaseSummary, target: str, index: int) -> dict[str, 
         "rows": rows,
         "winner": summary.winner(target),
         "why": reasons.why(summary, target),
+        "bought": bought.bought(summary, target),
         "refused": [row for row in rows if not row.passed],
         "pareto": [
             ("wide", pareto.plot(summary, target, WIDE, 440)),

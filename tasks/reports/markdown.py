@@ -7,6 +7,7 @@ import re
 
 from tasks.reports import format as text
 from tasks.reports import reasons
+from tasks.reports.bought import bought
 from tasks.reports.summary import CandidateRow, ReleaseSummary
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
@@ -21,6 +22,13 @@ def gate_report(summary: ReleaseSummary) -> str:
     stopped = [row for row in summary.rows if not row.passed]
     if stopped:
         lines += ["", "## Not passed", "", *(_stopped(row) for row in stopped)]
+    gained = [(target, item) for target in summary.target_names() for item in bought(summary, target)]
+    if gained:
+        lines += ["", "## What training techniques bought", ""]
+        lines += [
+            f"- **{escape(item.candidate)}** on {escape(target)}: {escape(' '.join(item.sentences))}"
+            for target, item in gained
+        ]
     places = (("report", summary.report_path), ("MLflow", summary.mlflow_link))
     links = [f"- {word}: {_link(place)}" for word, place in places if place]
     links += [f"- The MLflow page answers while `{summary.mlflow_ui}` runs."] if summary.mlflow_ui else []

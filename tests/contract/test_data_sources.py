@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tasks.data.dataset import class_names, open_dataset
 from tasks.data.reading import Reading
@@ -170,3 +171,13 @@ def test_reading_writes_nothing_but_into_scratch(kind: str, tmp_path: Path) -> N
     made.read(Reading(tmp_path / "configs", tmp_path / "scratch", 0, "classification"))
 
     assert digest_folder(tmp_path / "configs") == before or kind == "python"
+
+
+def test_the_examples_of_the_readme_are_right() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = text.split("**Data files**", 1)[1].split("```yaml\n", 1)[1].split("```", 1)[0]
+    examples = [yaml.safe_load("{" + part) for part in f"\n{block}".split("\n{")[1:]]
+
+    assert {example["kind"] for example in examples} == set(choices("tasks.data.sources")) - {"python"}
+    for example in examples:
+        choices("tasks.data.sources")[example["kind"]].model_validate(example)

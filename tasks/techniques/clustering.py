@@ -43,21 +43,14 @@ class Clustering(Record):
 
         twin = trainable.open_source(step)
         layers = trainable.choose(self.kind, twin.model, self.exclude, self._fits, ", ".join(trainable.DENSE))
-        made = Promise(
-            what="clusters",
-            asked=self.clusters,
-            layers={name: trainable.kernels(twin.model.get_layer(name)) for name in layers},
-        )
+        made = Promise(what="clusters", asked=self.clusters, layers=trainable.places(twin.model, layers))
         # A layer of fewer values keeps the promise if its ties are kept.
         wide = [name for name in layers if _distinct(twin.model.get_layer(name)) > self.clusters]
         zeros = projection.constraints(twin.model, [each for each in twin.kept if each.what != "clusters"])
         ties = projection.constraints(twin.model, (*twin.kept, made))
         settings = trainable.settings(self, step)
-        wrapped = trainable.wrap(
-            twin.model,
-            wide,
-            lambda layer: self._wrapped(layer, any((layer.name, index) in zeros for index in trainable.kernels(layer))),
-        )
+        sparse = {layer for layer, _ in zeros}
+        wrapped = trainable.wrap(twin.model, wide, lambda layer: self._wrapped(layer, layer.name in sparse))
         narrow = {place: each for place, each in ties.items() if place[0] not in wide}
         keep = projection.keeping({place: _variable(twin.model, place) for place in narrow}, narrow)
         history = trainable.train(wrapped, step, settings, keep)

@@ -62,7 +62,8 @@ def _borders(values: Array, clusters: int) -> Array:
     else:
         start = np.quantile(sample, (np.arange(clusters) + 0.5) / clusters)[:, None]
         centres = np.sort(KMeans(clusters, init=start, n_init=1).fit(sample[:, None]).cluster_centers_[:, 0])
-    return (centres[1:] + centres[:-1]) / 2
+    borders: Array = (centres[1:] + centres[:-1]) / 2
+    return borders
 
 
 def constraints(model: Any, promises: Sequence[Promise]) -> dict[Place, Constraint]:

@@ -90,9 +90,7 @@ class Pruning(Record):
     def _promise(self, model: Any, layers: list[str]) -> Promise:
         what: Literal["sparsity", "two_of_four"] = "two_of_four" if self.pattern == "2:4" else "sparsity"
         asked = 2.0 if self.pattern == "2:4" else self.sparsity
-        return Promise(
-            what=what, asked=asked, layers={name: trainable.kernels(model.get_layer(name)) for name in layers}
-        )
+        return Promise(what=what, asked=asked, layers=trainable.places(model, layers))
 
     def _schedule(self, total: int) -> tuple[int, int, int]:
         """(first step, last step, steps between) at which masks are chosen."""

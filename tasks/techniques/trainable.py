@@ -115,6 +115,11 @@ def kernels(layer: Any) -> tuple[int, ...]:
     return tuple(index for index, weight in enumerate(layer.weights) if weight is wanted)
 
 
+def places(model: Any, layers: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Layer -> its `kernels`."""
+    return {name: kernels(model.get_layer(name)) for name in layers}
+
+
 def train(model: Any, step: Step, fit_settings: FitSettings, callbacks: Sequence[Any] = ()) -> History:
     """Fit a model in place, telling how far it is."""
     return fit(model, step.dataset, fit_settings, progress.report_epoch, callbacks)
@@ -135,7 +140,8 @@ def prove(folder: str) -> dict[str, Any]:
     Raises:
         ProofFailed: a layer falls short; it is named.
     """
-    model, found = open_twin(Path(folder)), {}
+    model = open_twin(Path(folder))
+    found: dict[str, Any] = {}
     for promise in promises.read(Path(folder)):
         achieved = {layer: _value(promise, model.get_layer(layer), at) for layer, at in promise.layers.items()}
         promises.refuse_unkept(promise, achieved)

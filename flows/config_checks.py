@@ -8,11 +8,13 @@ from flows.config_sentences import nearest
 from flows.yaml_source import Where
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
+from tasks.models.sources.registered import Registered
 
 if TYPE_CHECKING:
     from flows.config import Config, Plan
 
 Problem = tuple[Where, str]
+ALIASES = ("champion", "challenger")  # they follow the journal
 RESERVED = {
     "float32": "is the empty chain, which is always there",
     "champion": "is the version in production",
@@ -38,8 +40,20 @@ def problems(plan: "Plan") -> list[Problem]:
 def _sources(config: "Config", folder: Path) -> Iterator[Problem]:
     for key, message in config.model.problems(folder):
         yield ("model", key), message
+    yield from _ring(config)
     for where, message in config.data.problems(folder):
         yield ("data", *where), message
+
+
+def _ring(config: "Config") -> Iterator[Problem]:
+    """A release must not begin with what an earlier one made."""
+    source = config.model
+    if isinstance(source, Registered) and source.name == config.name and source.alias in ALIASES:
+        yield (
+            ("model", "alias"),
+            f"Slipway itself moves {source.alias} of {config.name}, so the next release would begin with what this one "
+            "makes. Give a version, another alias, or this config another name.",
+        )
 
 
 def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """The release: from a trained model to a promoted version, on one page. Each call is one stage of the diagram.
 
-build -> read -> train -> [convert -> techniques -> predict -> rehearse] of every candidate
+build, read, train (or inspect, load, read) -> [convert -> techniques -> predict -> rehearse] of every candidate
 -> barrier -> measure every target -> judge -> pack -> register -> promote -> report
 """
 

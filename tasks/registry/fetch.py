@@ -15,6 +15,7 @@ import yaml
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
+from tasks.registry.connection import without_password
 from tasks.registry.mlflow_registry import Registry
 from tasks.registry.records import Place
 
@@ -92,8 +93,9 @@ def _resolve(registry: Registry, request: FetchRequest) -> int:
         names = registry.names()
         there = f" It has: {', '.join(names[:20])}." if names else " It has none yet."
         raise InputError(
-            f"model: MLflow has no registered model {request.name!r} with a version.{suggest(request.name, names)}"
-            f"{there} Look at MLFLOW_TRACKING_URI if another MLflow was meant."
+            f"model: MLflow at {without_password(request.place.tracking_uri)} has no registered model "
+            f"{request.name!r} with a version.{suggest(request.name, names)}{there} Set MLFLOW_TRACKING_URI if another "
+            "MLflow was meant."
         )
     if request.alias is not None:
         aliases = registry.aliases(request.name)

@@ -1,0 +1,120 @@
+"""Releases of models that come trained, through the real command line: one of every source, nothing is trained."""
+
+import importlib.util
+import os
+import re
+
+import numpy as np
+import pytest
+
+from tests.flows.installation import MODELS, Installation
+
+pytestmark = pytest.mark.slow
+TRAINED = {"training": None, "gates": [{"metric": "accuracy", "min": 0.5}]}
+
+
+@pytest.fixture(scope="module")
+def trained(installation: Installation):
+    """The tiny model, trained by hand, in every form that people have; the data have no `train` split any more."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    keras, tf_keras = pytest.importorskip("keras"), pytest.importorskip("tf_keras")
+    spec = importlib.util.spec_from_file_location("tiny_by_hand", MODELS / "tiny.py")
+    tiny = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    rows = tiny.load()["train"]
+    old = tf_keras.Sequential([tf_keras.layers.Input((16,)), tf_keras.layers.Dense(3)])
+    models = {keras: tiny.build(), tf_keras: old}
+    for library, model in models.items():
+        loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(library.optimizers.Adam(0.01), loss)
+        model.fit(rows["inputs"], rows["labels"], epochs=4, verbose=0)
+    models[keras].save(installation.folder / "model.keras")
+    models[tf_keras].save(installation.folder / "old.h5")
+    models[keras].export(installation.folder / "export", verbose=False)
+    code = (MODELS / "tiny.py").read_text()
+    without = re.sub(r'\n +"train": .*', "", code)
+    assert without != code
+    calibration = '"calibration": {"inputs": inputs[:64], "labels": labels[:64]}, "test":'
+    (installation.folder / "tiny.py").write_text(without.replace('"test":', calibration))
+    return models
+
+
+def released(installation, model, *words, **more):
+    answer = installation.release(*words, model=model, **{**TRAINED, **more})
+    assert answer.code == 0, answer.log
+    return answer
+
+
+def stages(answer):
+    return [stage["name"] for stage in answer.json["stages"]]
+
+
+@pytest.fixture(scope="module")
+def keras_file(installation, trained):
+    return released(installation, {"kind": "keras_file", "path": "model.keras"})
+
+
+def test_a_keras_file_is_released_without_training(keras_file):
+    assert {"inspect", "load", "convert"} <= set(stages(keras_file))
+    assert not {"build", "train"} & set(stages(keras_file))
+    assert keras_file.json["winners"] == {"cpu": "int8"}
+
+
+def test_the_same_file_is_looked_at_and_not_opened_again(installation, keras_file):
+    again = released(installation, {"kind": "keras_file", "path": "model.keras"})
+
+    assert again.json["decision"].startswith("already in production")
+    assert again.reused["load"]
+    assert not again.reused["inspect"]
+    assert again.reused["convert float32"]
+
+
+def test_a_file_of_keras_2_is_released(installation, keras_file):
+    answer = released(installation, {"kind": "keras_file", "path": "old.h5"}, "--no-promote")
+
+    assert {"inspect", "load"} <= set(stages(answer))
+    assert answer.json["candidates"][0]["accuracy"] > 0.5
+
+
+def test_a_saved_model_is_released_on_both_runtimes(installation, keras_file):
+    answer = released(
+        installation,
+        {"kind": "saved_model", "path": "export"},
+        "--no-promote",
+        targets={"cpu": {"runtime": "onnxruntime"}, "tfs": {"runtime": "tensorflow"}},
+        allow_signature_change=True,  # Keras exports another output name than the Keras file has
+    )
+
+    assert answer.json["winners"] == {"cpu": "int8", "tfs": "float32"}
+
+
+def test_a_registered_version_is_fetched_and_released(installation, trained, keras_file):
+    import keras
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{installation.home / 'mlflow' / 'mlflow.db'}")
+    try:
+        mlflow.create_experiment("by hand", artifact_location=str(installation.folder / "logged"))
+        mlflow.set_experiment("by hand")
+        mlflow.tensorflow.log_model(trained[keras], name="model", registered_model_name="churn")
+        mlflow.MlflowClient().set_registered_model_alias("churn", "gold", "1")
+    finally:
+        mlflow.set_tracking_uri(before)
+
+    answer = released(installation, {"kind": "registered", "name": "churn", "alias": "gold"}, "--no-promote")
+
+    assert {"fetch", "inspect", "load"} <= set(stages(answer))
+    same = next(row["accuracy"] for row in keras_file.json["candidates"] if row["name"] == "float32")
+    assert np.isclose(answer.json["candidates"][0]["accuracy"], same)
+
+
+def test_a_damaged_file_ends_the_release_with_a_sentence(installation, keras_file):
+    whole = (installation.folder / "model.keras").read_bytes()
+    (installation.folder / "damaged.keras").write_bytes(whole[: len(whole) // 2])
+
+    answer = installation.release(model={"kind": "keras_file", "path": "damaged.keras"}, **TRAINED)
+
+    assert answer.code == 2
+    assert "damaged.keras is truncated or damaged" in answer.json["error"]
+    assert "Traceback" not in answer.log

@@ -17,8 +17,8 @@ from tasks.models import onnx_file
 from tasks.techniques.weights import Weight, of_layers
 
 FILE = "promises.json"
-# Pruned counts are whole numbers: a layer may miss the asked share by one weight, and a file by what padding adds.
-ROUNDING = 0.002
+# Pruned counts are whole numbers: rounded, they miss the asked share by half a weight, and a file by what padding adds.
+HALF, ROUNDING = 0.5 + 1e-6, 0.002
 Array = np.ndarray[Any, Any]
 
 
@@ -68,18 +68,23 @@ def prove(promises: Sequence[Promise], folder: Path) -> dict[str, Any]:
     for promise in promises:
         found = {layer: _promised(promise, layer, have) for layer, have in of_layers(model, promise.layers).items()}
         achieved = {layer: _worst(promise, weights) for layer, weights in found.items()}
-        refuse_unkept(promise, achieved)
+        refuse_unkept(promise, achieved, {layer: min(each.size for each in found[layer]) for layer in found})
         proofs[promise.what] = {"asked": promise.asked, "achieved": achieved, "whole": _whole(promise, found)}
     return proofs
 
 
-def refuse_unkept(promise: Promise, achieved: dict[str, float]) -> None:
+def refuse_unkept(promise: Promise, achieved: dict[str, float], sizes: dict[str, int]) -> None:
     """Compare what was achieved with what was asked.
+
+    Args:
+        promise: what was asked.
+        achieved: layer -> what the worst of its weights achieves.
+        sizes: layer -> number of values of the smallest of its weights.
 
     Raises:
         ProofFailed: naming every layer that falls short.
     """
-    short = {layer: value for layer, value in achieved.items() if not _kept(promise, value)}
+    short = {layer: value for layer, value in achieved.items() if not _kept(promise, value, sizes[layer])}
     if not short:
         return
     worst = ", ".join(f"{layer} ({_words(promise, value)})" for layer, value in list(short.items())[:5])
@@ -124,8 +129,8 @@ def _whole(promise: Promise, found: dict[str, list[Array]]) -> float:
     return _worst(promise, values)
 
 
-def _kept(promise: Promise, value: float) -> bool:
-    return value >= promise.asked - ROUNDING if promise.what == "sparsity" else value <= promise.asked
+def _kept(promise: Promise, value: float, size: int) -> bool:
+    return value >= promise.asked - max(ROUNDING, HALF / size) if promise.what == "sparsity" else value <= promise.asked
 
 
 def _most_of_four(weight: Array) -> int:

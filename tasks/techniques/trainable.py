@@ -143,8 +143,9 @@ def prove(folder: str) -> dict[str, Any]:
     model = open_twin(Path(folder))
     found: dict[str, Any] = {}
     for promise in promises.read(Path(folder)):
-        achieved = {layer: _value(promise, model.get_layer(layer), at) for layer, at in promise.layers.items()}
-        promises.refuse_unkept(promise, achieved)
+        layers = promise.layers.items()
+        achieved = {name: _value(promise, model.get_layer(name), at) for name, at in layers}
+        promises.refuse_unkept(promise, achieved, {name: _smallest(model.get_layer(name), at) for name, at in layers})
         found[promise.what] = {"asked": promise.asked, "achieved": achieved}
     return found
 
@@ -158,6 +159,10 @@ def keep(twin: Twin, model: Any, regroup_at: int = 0) -> list[Any]:
 def _value(promise: Promise, layer: Any, indices: Sequence[int]) -> float:
     values = [promises.measure(promise, _in_order(layer, index)) for index in indices]
     return min(values) if promise.what == "sparsity" else max(values)
+
+
+def _smallest(layer: Any, indices: Sequence[int]) -> int:
+    return min(int(np.prod(layer.weights[index].shape)) for index in indices)
 
 
 def _in_order(layer: Any, index: int) -> Any:

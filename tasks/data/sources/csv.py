@@ -71,7 +71,7 @@ class CsvData(Record):
         Raises:
             InputError: a file, a column or a value is missing, or a value is not what its column holds.
         """
-        return read_tables(self, reading, self._open, self._facts)
+        return read_tables(self, reading, self._open, _facts)
 
     def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
         """Local files that are not there."""
@@ -88,15 +88,41 @@ class CsvData(Record):
             rows += batch.num_rows
         return Table(place, file.names, rows, file.batches)
 
-    def _facts(self, table: Table, parts: Sequence[Part]) -> dict[str, Fact]:
-        roles = {column: part.role for part in parts for column in part.columns}
-        texts = {column: Texts(column, table.name, role) for column, role in roles.items()}
-        start = 0
-        for batch in table.batches(list(texts), {}):
-            for column, seen in texts.items():
-                seen.add(start, batch.column(column))
-            start += batch.num_rows
-        return {column: seen.fact() for column, seen in texts.items()}
+
+def _facts(table: Table, parts: Sequence[Part]) -> dict[str, Fact]:
+    """What the columns hold: what their first rows promise, if all rows keep it, since numbers are parsed fast.
+
+    If one does not, every value is looked at as text, which tells what is wrong, if anything is.
+    """
+    roles = {column: part.role for part in parts for column in part.columns}
+    try:
+        return _learn(table, roles, _promised(table, roles))
+    except InputError:
+        return _learn(table, roles, {})
+
+
+def _promised(table: Table, roles: Mapping[str, str]) -> dict[str, Fact]:
+    """The columns whose first rows are numbers."""
+    batch = next(table.batches(list(roles), {}))
+    facts = {}
+    for column, role in roles.items():
+        seen = Texts(column, table.name, role)
+        seen.add(0, batch.column(column))
+        facts[column] = seen.fact()
+    return {column: fact for column, fact in facts.items() if fact.kind == "number"}
+
+
+def _learn(table: Table, roles: Mapping[str, str], numbers: Mapping[str, Fact]) -> dict[str, Fact]:
+    texts = {column: Texts(column, table.name, role) for column, role in roles.items() if column not in numbers}
+    start = 0
+    for batch in table.batches(list(roles), numbers):
+        for column in numbers:
+            if batch.column(column).null_count:
+                raise InputError(f"data: {table.name}, column {column!r}: a value is empty.")
+        for column, seen in texts.items():
+            seen.add(start, batch.column(column))
+        start += batch.num_rows
+    return {column: texts[column].fact() if column in texts else numbers[column] for column in roles}
 
 
 class _CsvFile:

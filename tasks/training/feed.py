@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.foundations.maps import release
+
 Array = np.ndarray[Any, Any]
 IN_MEMORY_BYTES = 256 * 2**20  # below it rows are gathered by TensorFlow itself, without a call into Python a batch
 
@@ -62,9 +64,15 @@ def _from_maps(everything: Any) -> Callable[[Any], Any]:
 
     arrays = tf.nest.flatten(everything)
 
+    def copied(wanted: Array) -> list[Array]:
+        parts = [np.ascontiguousarray(array[wanted]) for array in arrays]
+        for array in arrays:
+            release(array)
+        return parts
+
     def gather(rows: Any) -> Any:
         parts = tf.numpy_function(
-            lambda wanted: [np.ascontiguousarray(array[wanted]) for array in arrays],
+            copied,
             [rows],
             [tf.as_dtype(array.dtype) if array.dtype.kind not in "US" else tf.string for array in arrays],
         )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tasks.data.dataset import Split
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError, StepFailed
@@ -114,6 +116,7 @@ def fit(
             shuffle=False,  # the feed shuffles
             callbacks=[library.callbacks.LambdaCallback(on_epoch_end=watch), *stopping, *callbacks],
         )
+    watch.refuse_infinite(model)
     ran = len(watch.metrics["loss"])
     restored = bool(stopping) and stopping[0].restore_best_weights
     return History(epochs=ran, metrics=watch.metrics, best_epoch=stopping[0].best_epoch + 1 if restored else ran)
@@ -149,6 +152,18 @@ class _Watch:
                 raise StepFailed(self._diverged(name, epoch + 1, float(logs[name])))
         if self.progress:
             self.progress(epoch + 1, self.config.epochs, float(logs["loss"]), float(logs[self.metric]))
+
+    def refuse_infinite(self, model: Any) -> None:
+        """Look at the weights too: a ReLU turns NaN into zero, and the loss of a dead model is finite.
+
+        Raises:
+            StepFailed: a weight is not a finite number.
+        """
+        for weight in model.weights:
+            value = weight.numpy()
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                name = getattr(weight, "path", weight.name)
+                raise StepFailed(self._diverged(f"weight {name}", len(self.metrics["loss"]), float("nan")))
 
     def _diverged(self, name: str, epoch: int, value: float) -> str:
         rate = self.config.optimizer.learning_rate

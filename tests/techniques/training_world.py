@@ -1,0 +1,91 @@
+"""A tiny trained tf_keras model on real digits, and a real `legacy` worker that techniques run in."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from tasks.data.dataset import Split
+from tasks.foundations.record import Record
+from tasks.training.config import TrainingConfig
+from tasks.training.fit import FitSettings
+
+
+class MakeRequest(Record):
+    """Where the model goes, what it is, and what it learns from."""
+
+    out: str
+    family: str
+    train: Split
+
+
+class Made(Record):
+    """How well it has learnt."""
+
+    layers: tuple[str, ...]
+
+
+def make(request: MakeRequest) -> Made:
+    """Train and write one of the families (a job)."""
+    from pathlib import Path
+
+    import tf_keras
+
+    from tasks.models.interface import describe
+    from tasks.models.twin import save_twin
+
+    tf_keras.utils.set_random_seed(0)
+    model = FAMILIES[request.family](tf_keras.layers, tf_keras.Model)
+    model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    inputs = request.train.input_arrays()["x"]
+    model.fit(np.array(inputs), np.array(request.train.labels()), epochs=3, batch_size=64, verbose=0)
+    save_twin(model, describe(model).signature, Path(request.out))
+    return Made(layers=tuple(layer.name for layer in model.layers))
+
+
+def convolutions(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")(image)
+    x = layers.BatchNormalization(momentum=0.9, name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.SeparableConv2D(8, 3, name="separable")(x)
+    x = layers.Conv2DTranspose(4, 3, name="transposed")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(16, activation="relu", name="hidden")(x)
+    return model(image, layers.Dense(10, name="scores")(x))
+
+
+def recurrent(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.Reshape((8, 8), name="rows")(image)
+    return model(image, layers.LSTM(10, name="scores")(x))
+
+
+def tiny(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.GlobalAveragePooling2D(name="mean")(image)
+    return model(image, layers.Dense(10, name="scores")(x))
+
+
+FAMILIES = {"convolutions": convolutions, "recurrent": recurrent, "tiny": tiny}
+
+
+def digits(folder):
+    """Splits of 1,000 and 200 scans."""
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32).reshape(-1, 8, 8, 1)
+    return {
+        name: write(folder / name, images[rows], labels[rows])
+        for name, rows in {"train": slice(0, 1000), "validation": slice(1000, 1200)}.items()
+    }
+
+
+def write(folder, images, labels):
+    (folder / "inputs").mkdir(parents=True)
+    np.save(folder / "inputs" / "x.npy", images)
+    np.save(folder / "labels.npy", labels.astype(np.int64))
+    return Split(folder=str(folder), inputs=("x",), rows=len(images))
+
+
+def settings(**training):
+    chosen = {"loss": "sparse_categorical_crossentropy", "epochs": 2, "batch_size": 64, **training}
+    return FitSettings(training=TrainingConfig(**chosen), output="logits", seed=0, folder="/")

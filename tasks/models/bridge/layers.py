@@ -274,11 +274,7 @@ def _time_distributed(layer: Any, name: str) -> Twin:
 
 
 def _spectral(layer: Any, name: str) -> Twin:
-    import tf_keras
-
-    inner = twin_of(layer.layer, layer.layer.name, whole=True)
-    twin = tf_keras.layers.SpectralNormalization(inner.layer, layer.power_iterations, **_base(layer, name))
-    return Twin(twin, (), inner.weights)  # the vector of its power iteration starts anew
+    raise Unsupported("tf_keras cannot read it back from a file", "Use the layer inside of it alone")
 
 
 def _attention(layer: Any, name: str) -> Twin:

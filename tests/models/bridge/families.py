@@ -167,11 +167,11 @@ def masked():
     x = L.Embedding(9, 4, mask_zero=True)(words)
     shifted = L.Activation("tanh")(L.Dropout(0.1)(x)) + ops.arange(4.0)
     both = L.Add()([x, x])
+    average = L.GlobalAveragePooling1D()
     return keras.Model(words, [
-        L.LSTM(3)(x), L.LSTM(3)(shifted), L.GRU(3)(both), L.GlobalAveragePooling1D()(L.Dense(3)(x)),
-        L.GlobalAveragePooling1D()(L.Conv1D(3, 2)(x)), L.Bidirectional(L.GRU(2, return_sequences=True))(x),
-        L.GlobalAveragePooling1D()(L.LayerNormalization()(x)), L.Flatten()(x), L.LSTM(2)(L.Masking(0.5)(both)),
-        L.GlobalAveragePooling1D()(x, mask=ops.not_equal(words, 3)), L.GlobalMaxPooling1D()(L.Reshape((6, 4))(x)),
+        L.LSTM(3)(x), L.Bidirectional(L.GRU(2, return_sequences=True))(both), average(shifted), average(L.Dense(3)(x)),
+        average(L.Conv1D(3, 2)(x)), average(L.LayerNormalization()(x)), average(L.Masking(0.5)(both)), L.Flatten()(x),
+        average(x, mask=ops.not_equal(words, 3)), L.GlobalMaxPooling1D()(L.Reshape((6, 4))(x)),
     ])  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def transformer():
     plain = L.MultiHeadAttention(2, 4, use_bias=False)(x, L.Embedding(9, 8, mask_zero=True)(words))
     x = L.LayerNormalization()(x + attended + plain)
     x = x + L.Dense(8)(L.Dense(16, activation="gelu")(x))
-    y = L.Embedding(9, 8, mask_zero=True)(words)
+    y = L.Dense(8)(L.Embedding(9, 8, mask_zero=True)(words))
     x = L.Attention(use_scale=True)([x, y]) + L.AdditiveAttention()([x, x]) + L.EinsumDense("abc,cd->abd", (None, 8))(x)
     return keras.Model(words, [L.Dense(3)(L.GlobalAveragePooling1D()(x)), scores])
 
@@ -208,10 +208,6 @@ def brain_half():
     return keras.Model(inputs, L.Dense(3, dtype="float32")(x + 1.0))
 
 
-def spectral():
-    return sequential(L.SpectralNormalization(L.Dense(4)), L.Dense(2), shape=(5,))
-
-
 def lookups():
     words = keras.Input((2,), dtype="int64")
     known = L.IntegerLookup(vocabulary=[3, 5, 7])(words)
@@ -225,6 +221,6 @@ FAMILIES = {
     each.__name__: each
     for each in (
         convolutions, convolutions_1d_3d, activations, normalizations, adapted, regularization, augmentation, merges,
-        operators, ranks, shared_tower, nested, recurrent, masked, transformer, half, brain_half, spectral, lookups,
+        operators, ranks, shared_tower, nested, recurrent, masked, transformer, half, brain_half, lookups,
     )
 }  # fmt: skip

@@ -68,6 +68,7 @@ def broken_npz(name):
         "objects": {**good, "train_labels": np.array([1, "a", None] + [0] * 17, dtype=object)},
         "no labels": {key: array for key, array in good.items() if key != "test_labels"} | {"test_label": Y["test"]},
         "no split": {"x": X["train"], "y": Y["train"]},
+        "another word": {**good, "x_val": X["test"], "y_val": Y["test"]},
         "empty": {},
     }[name]
 
@@ -78,6 +79,7 @@ def broken_npz(name):
         ("objects", "the key 'train_labels' of data.npz holds Python objects .*only unpickling.*astype"),
         ("no labels", "data.npz has no key test_labels or y_test for test. It holds .*Did you mean test_label"),
         ("no split", "no key of data.npz names a split. Expected keys like train_inputs.*it holds x, y"),
+        ("another word", "the key 'x_val' of data.npz says 'val'; that split is called validation: rename the key"),
         ("empty", "no key of data.npz names a split.*it holds no arrays"),
     ],
 )

@@ -26,6 +26,12 @@ from tasks.foundations.files import full_disk_said
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
 
+OTHER_WORDS = {
+    **dict.fromkeys(("val", "valid", "dev", "eval"), "validation"),
+    **dict.fromkeys(("cal", "calib"), "calibration"),
+    "training": "train",
+    "testing": "test",
+}
 INPUTS, LABELS = ("inputs", "x"), ("labels", "y")
 
 
@@ -60,6 +66,7 @@ class NpzData(Record):
         if self.splits:
             return {split: self._split(_Archive(place, reading), split, "") for split, place in self.splits.items()}
         archive = _Archive(self.path or self.url or "", reading)
+        _refuse_other_words(archive)
         found = [split for split in SPLITS if _words(archive.keys, split)]
         if not found:
             raise InputError(
@@ -125,6 +132,15 @@ class _Archive:
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
             raise InputError(f"data: the key {key!r} of {self.name} is damaged: {error}.") from error
         return map_array(target, f"the key {key!r} of {self.name}")
+
+
+def _refuse_other_words(archive: _Archive) -> None:
+    """A key that names its split by another word would be left out, and nobody would notice."""
+    for word, split in OTHER_WORDS.items():
+        for key in _words(archive.keys, word).values():
+            raise InputError(
+                f"data: the key {key!r} of {archive.name} says {word!r}; that split is called {split}: rename the key."
+            )
 
 
 def _words(keys: tuple[str, ...], split: str) -> dict[str, str]:

@@ -54,5 +54,6 @@ def load(executor: Executor, source: Trained, folder: Path, kind: Classification
         once=True,
     )
     return executor.produce(
-        step, lambda out: LoadRequest(source=source, folder=str(folder), output=output, out=str(out))
+        step,
+        lambda out: LoadRequest(source=source, folder=str(folder), digest=found.digest, output=output, out=str(out)),
     )

@@ -112,9 +112,9 @@ def classes(config: Any) -> Iterator[tuple[str, str | None, str | None]]:
     if isinstance(config, dict):
         name = config.get("class_name")
         if isinstance(name, str):
-            inner = config.get("config")
+            inner, registered = config.get("config"), config.get("registered_name")
             called = inner if name == "function" and isinstance(inner, str) else name
-            yield called, config.get("module"), config.get("registered_name")
+            yield called, config.get("module"), None if registered == "function" else registered
         for value in config.values():
             yield from classes(value)
     elif isinstance(config, list):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.models.output import Output
 from tasks.models.signature import Signature
@@ -38,12 +39,14 @@ class LoadRequest(Record):
     Attributes:
         source: where it lies.
         folder: absolute path of the config's folder.
+        digest: what `inspect` said of the files: the written folder is remembered by it.
         output: what a classifier's output is, None for regression.
         out: absolute path of an empty folder.
     """
 
     source: Trained
     folder: str
+    digest: str
     output: Output | None = None
     out: str
 
@@ -67,6 +70,13 @@ def load(request: LoadRequest) -> LoadResult:
     """Open the model and write it as a model folder into `out`.
 
     Raises:
-        InputError: it cannot be opened, or does not fit the task.
+        InputError: it cannot be opened, does not fit the task, or changed meanwhile.
     """
-    return LoadResult(signature=request.source.write(Path(request.folder), Path(request.out), request.output))
+    folder = Path(request.folder)
+    signature = request.source.write(folder, Path(request.out), request.output)
+    if request.source.inspect(folder).digest != request.digest:
+        raise InputError(
+            f"model: {folder / request.source.path} changed while it was read. Run the same command again when whoever "
+            "writes it has finished."
+        )
+    return LoadResult(signature=signature)

@@ -22,6 +22,8 @@ from tasks.registry.records import Place
 MODEL_FILE = "MLmodel"
 DEFAULT_SIGNATURE = "serving_default"
 _PICKLES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill")
+# All that was registered in the process that logged the model, needed or not; what is needed will be asked for by name.
+_REGISTERED_THERE = "global_custom_objects"
 _KERAS = (".keras", ".h5", ".hdf5")
 _FLAVORS = ("tensorflow", "keras")
 
@@ -128,7 +130,7 @@ def _flavors(folder: Path, called: str) -> dict[str, Any]:
 
 
 def _refuse_pickles(folder: Path, called: str, flavors: dict[str, Any], has_code: bool) -> None:
-    pickles = [path for path in _files(folder) if path.suffix in _PICKLES]
+    pickles = [path for path in _files(folder) if path.suffix in _PICKLES and path.stem != _REGISTERED_THERE]
     needed = [path for path in pickles if not (has_code and path.stem == "custom_objects")]
     if needed:
         names = ", ".join(str(path.relative_to(folder)) for path in needed)

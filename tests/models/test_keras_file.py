@@ -31,6 +31,16 @@ class Thrice(keras.layers.Layer):
 """
 
 
+@pytest.fixture(autouse=True)
+def as_registered_before():
+    """What a test registers is not there for the next one."""
+    known = {library: dict(library.saving.get_custom_objects()) for library in (keras, tf_keras)}
+    yield
+    for library, objects in known.items():
+        library.saving.get_custom_objects().clear()
+        library.saving.get_custom_objects().update(objects)
+
+
 def small(library, *more):
     return library.Sequential([library.layers.Input((4,)), library.layers.Dense(3), *more])
 
@@ -52,7 +62,8 @@ def written(path, output=None, **more):
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     found = inspect(InspectRequest(source=source(path, **more), folder=str(path.parent)))
-    load(LoadRequest(source=source(path, **more), folder=str(path.parent), output=output, out=str(out)))
+    given = {"source": source(path, **more), "folder": str(path.parent), "output": output, "out": str(out)}
+    load(LoadRequest(digest=found.digest, **given))
     return found, out
 
 
@@ -121,7 +132,7 @@ def custom_file(tmp_path, library=keras):
     model = small(library, Twice(), Thrice())
     model.save(tmp_path / "own.keras")
     wanted = np.asarray(model(ROWS))
-    library.saving.get_custom_objects().clear()
+    library.saving.get_custom_objects().pop("mine>Twice")  # as in a process that has not seen the class
     return tmp_path / "own.keras", wanted
 
 
@@ -138,7 +149,6 @@ def test_layers_of_the_users_own_come_from_the_file_that_the_config_names(tmp_pa
     _, out = written(path, custom_objects=f"{module}.py")
 
     np.testing.assert_allclose(answers(out), wanted, atol=1e-5)
-    library.saving.get_custom_objects().clear()
 
 
 def test_a_class_that_the_users_code_does_not_define_is_named(tmp_path):
@@ -147,7 +157,31 @@ def test_a_class_that_the_users_code_does_not_define_is_named(tmp_path):
 
     with pytest.raises(InputError, match=r"needs 1 class.*not known here: Thrice\. Define them, or register"):
         written(path, custom_objects="half.py")
-    keras.saving.get_custom_objects().clear()
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_a_function_of_the_users_own_is_named_and_taken(tmp_path, library):
+    def leaky(x):
+        return x * 0.5
+
+    model = library.Sequential([library.layers.Input((4,)), library.layers.Dense(3, activation=leaky)])
+    model.save(tmp_path / "f.keras")
+    (tmp_path / f"functions_{library.__name__}.py").write_text("def leaky(x):\n    return x * 0.5\n")
+
+    with pytest.raises(InputError, match="not known here: leaky"):
+        written(tmp_path / "f.keras")
+    _, out = written(tmp_path / "f.keras", custom_objects=f"functions_{library.__name__}.py")
+
+    np.testing.assert_allclose(answers(out), np.asarray(model(ROWS)), atol=1e-6)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_remembered_as_what_it_was(tmp_path):
+    small(keras).save(tmp_path / "m.keras")
+    (tmp_path / "out").mkdir()
+
+    with pytest.raises(InputError, match="changed while it was read. Run the same command again"):
+        given = {"source": source(tmp_path / "m.keras"), "folder": str(tmp_path), "out": str(tmp_path / "out")}
+        load(LoadRequest(digest="another", **given))
 
 
 def with_lambda(library):

@@ -26,7 +26,8 @@ def written(path, output=None, **more):
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     found = inspect(InspectRequest(source=source(path, **more), folder=str(path.parent)))
-    load(LoadRequest(source=source(path, **more), folder=str(path.parent), output=output, out=str(out)))
+    given = {"source": source(path, **more), "folder": str(path.parent), "output": output, "out": str(out)}
+    load(LoadRequest(digest=found.digest, **given))
     assert found.format == "saved_model"
     return out
 

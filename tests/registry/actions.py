@@ -43,6 +43,46 @@ def load_tensorflow_plainly(uri, name):
     return {"scores": np.asarray(answers["scores"]).tolist()}
 
 
+def log_models(uri, experiment):
+    """What plain MLflow logs of every sort, as versions of `churn`: sort -> version. It changes the environment."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    import keras
+    import mlflow
+    import mlflow.keras
+    import tensorflow as tf
+
+    @keras.saving.register_keras_serializable("elsewhere")  # which lets MLflow pickle it beside every model
+    class Unrelated(keras.layers.Layer):
+        pass
+
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    class Anything(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input: list[str]):
+            return model_input
+
+    root = tf.Module()
+    root.w = tf.Variable(tf.ones((4, 3)))
+    function = tf.function(lambda rows: {"scores": rows @ root.w}, autograph=False)
+    root.serve = function.get_concrete_function(rows=tf.TensorSpec((None, 4)))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    own = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Own()])
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment)
+    named = {"name": "m", "registered_model_name": "churn"}
+    logged = {
+        "keras": mlflow.tensorflow.log_model(model, **named),
+        "keras flavor": mlflow.keras.log_model(model, **named),
+        "own layers": mlflow.tensorflow.log_model(own, custom_objects={"Own": Own}, **named),
+        "module": mlflow.tensorflow.log_model(root, **named),
+        "python": mlflow.pyfunc.log_model(python_model=Anything(), **named),
+    }
+    mlflow.MlflowClient().set_registered_model_alias("churn", "gold", "1")
+    return {sort: int(info.registered_model_version) for sort, info in logged.items()}
+
+
 def publish(request):
     sys.path.insert(0, str(ROOT))
     from tasks.registry import jobs

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from parts import onnx_winner, request
-from test_registry import publish_request
+from test_registry import answer, publish_request, start
 
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.models.load import InspectRequest, LoadRequest, inspect, load
@@ -13,55 +13,13 @@ from tasks.models.sources.registered import Registered
 from tasks.registry import jobs
 from tasks.registry.fetch import FetchRequest, fetch
 
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-
-class Own(keras.layers.Layer):
-    def call(self, x):
-        return 2 * x
-
-
-def module():
-    root = tf.Module()
-    root.w = tf.Variable(tf.ones((4, 3)))
-    function = tf.function(lambda rows: {"scores": rows @ root.w}, autograph=False)
-    root.serve = function.get_concrete_function(rows=tf.TensorSpec((None, 4)))
-    return root
+pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="module")
-def versions(place, tmp_path_factory):
-    """What plain MLflow logs of every sort, as versions of `churn`: sort -> version."""
-    import mlflow
-    import mlflow.keras
-    import mlflow.onnx
-    import mlflow.pyfunc
-
-    class Anything(mlflow.pyfunc.PythonModel):
-        def predict(self, context, model_input: list[str]):
-            return model_input
-
-    folder = tmp_path_factory.mktemp("logged")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    own = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Own()])
-    tf.saved_model.save(module(), str(folder / "export"))
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(place.tracking_uri)
-    mlflow.set_experiment(place.experiment)
-    named = {"registered_model_name": "churn"}
-    try:
-        logged = {
-            "keras": mlflow.tensorflow.log_model(model, name="m", **named),
-            "keras flavor": mlflow.keras.log_model(model, name="m", **named),
-            "own layers": mlflow.tensorflow.log_model(own, name="m", custom_objects={"Own": Own}, **named),
-            "module": mlflow.tensorflow.log_model(module(), name="m", **named),
-            "python": mlflow.pyfunc.log_model(python_model=Anything(), name="m", **named),
-        }
-        mlflow.MlflowClient().set_registered_model_alias("churn", "gold", "1")
-    finally:
-        mlflow.set_tracking_uri(before)
-    return {sort: int(info.registered_model_version) for sort, info in logged.items()}
+def versions(place):
+    """Versions of `churn`, logged by plain MLflow: sort -> version."""
+    return answer(start("log_models", place.tracking_uri, place.experiment))
 
 
 def asked(place, tmp_path, **more):
@@ -81,7 +39,7 @@ def test_a_keras_model_of_mlflow_opens_as_a_keras_file(place, versions, tmp_path
     opened = source.opened(tmp_path / "fetched", found.model_dump())
     looked = inspect(InspectRequest(source=opened, folder="/nowhere"))
     (tmp_path / "out").mkdir()
-    load(LoadRequest(source=opened, folder="/nowhere", output="logits", out=str(tmp_path / "out")))
+    load(LoadRequest(source=opened, folder="/nowhere", digest=looked.digest, out=str(tmp_path / "out")))
 
     assert looked.format == "keras"
     assert (tmp_path / "out" / "model.keras").is_file()

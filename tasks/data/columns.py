@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field, model_validator
 
-from tasks.data.dataset import SPLITS
 from tasks.data.files import require_one
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
@@ -153,9 +152,6 @@ def check_keys(source: TableSource) -> None:
             raise ValueError(f"{key} divides one file, but splits gives a file for each; remove one of the two")
     if source.split_column is not None and source.test_fraction is not None:
         raise ValueError("split_column and test_fraction both divide the file; remove one of the two")
-    for split in source.splits or {}:
-        if split not in SPLITS:
-            raise ValueError(f"{split!r} is no split.{suggest(split, SPLITS)} Splits are {', '.join(SPLITS)}")
 
 
 def parts_of(source: TableSource, file: str, names: Sequence[str], wide: frozenset[str] = frozenset()) -> list[Part]:

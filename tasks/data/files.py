@@ -7,17 +7,19 @@ stand in a config: it is stored with every version, and read by many.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from tasks.data.dataset import SPLITS
 from tasks.data.reading import Reading, Where
 from tasks.foundations.errors import InputError
 from tasks.foundations.files import full_disk_said
 from tasks.foundations.words import suggest
 
+Splits = TypeVar("Splits", bound=Mapping[str, Any] | None)
 MAGIC = b"\x93NUMPY"
 BLOCK_BYTES = 8 * 2**20
 # user:password@host, and the parameters of links that are signed for whoever holds them. Azure's container@host is no
@@ -51,6 +53,19 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
+def known_splits(splits: Splits) -> Splits:
+    """The same splits, if each has the name of one.
+
+    Raises:
+        ValueError: one has not.
+    """
+    named: Mapping[str, Any] = splits or {}
+    for split in named:
+        if split not in SPLITS:
+            raise ValueError(f"{split!r} is no split.{suggest(split, SPLITS)} Splits are {', '.join(SPLITS)}")
+    return splits
+
+
 FilePlace = Annotated[str, AfterValidator(_no_secret)]
 LocalFile = Annotated[
     str | None,
@@ -67,6 +82,7 @@ RemoteFile = Annotated[
 ]
 FilePerSplit = Annotated[
     dict[str, FilePlace] | None,
+    AfterValidator(known_splits),
     Field(
         description="One file a split, by its name (train, validation, calibration, test): paths relative to the "
         "config's folder, or URLs."

@@ -8,6 +8,7 @@ from tasks.data.files import SECRETS, fetch
 from tasks.data.reading import Reading
 from tasks.data.sources.csv import CsvData
 from tasks.foundations.errors import InputError
+from tasks.foundations.menu import choices
 from tests.data.reading import read, splits
 
 CSV = b"x,target\n" + b"".join(b"%d,%d\n" % (i, i) for i in range(30))
@@ -48,6 +49,14 @@ def test_a_file_a_split_may_be_remote_and_local(remote):
     (remote / "test.csv").write_bytes(CSV.replace(b",", b".5,").replace(b"x.5,", b"x,"))
     source = {"kind": "csv", "splits": {"train": "memory://bucket/data.csv", "test": "test.csv"}, "label": "target"}
     assert read(remote, source).rows["test"] == 30
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "csv", "parquet"])
+def test_a_word_that_is_no_split_is_refused_when_the_config_is_read(kind):
+    file = {"inputs": "x.npy", "labels": "y.npy"} if kind == "npy" else "a"
+    label = {"label": "y"} if kind in ("csv", "parquet") else {}
+    with pytest.raises(ValueError, match="'tets' is no split. Did you mean test. Splits are train, validation,"):
+        choices("tasks.data.sources")[kind].model_validate({"kind": kind, "splits": {"tets": file}, **label})
 
 
 def test_a_url_is_not_looked_at_before_a_release(tmp_path):

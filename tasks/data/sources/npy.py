@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from tasks.data.files import FilePlace, fetch, map_array, missing_files
+from tasks.data.files import FilePlace, fetch, known_splits, map_array, missing_files
 from tasks.data.reading import Reading, Where
 from tasks.foundations.record import Record
 
@@ -23,7 +23,7 @@ class NpyData(Record):
     """`{split: {inputs: x.npy, labels: y.npy}}`: every array a `.npy` file, memory-mapped."""
 
     kind: Literal["npy"]
-    splits: dict[str, NpyFiles] = Field(
+    splits: Annotated[dict[str, NpyFiles], AfterValidator(known_splits)] = Field(
         min_length=1, description="Split (train, validation, calibration, test) -> its files, as paths or URLs."
     )
 

@@ -7,7 +7,7 @@ stand in a config: it is stored with every version, and read by many.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,7 +19,6 @@ from tasks.foundations.errors import InputError
 from tasks.foundations.files import full_disk_said
 from tasks.foundations.words import suggest
 
-Splits = TypeVar("Splits", bound=Mapping[str, Any] | None)
 MAGIC = b"\x93NUMPY"
 BLOCK_BYTES = 8 * 2**20
 # user:password@host, and the parameters of links that are signed for whoever holds them. Azure's container@host is no
@@ -53,14 +52,13 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def known_splits(splits: Splits) -> Splits:
+def known_splits(splits: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The same splits, if each has the name of one.
 
     Raises:
         ValueError: one has not.
     """
-    named: Mapping[str, Any] = splits or {}
-    for split in named:
+    for split in splits or {}:
         if split not in SPLITS:
             raise ValueError(f"{split!r} is no split.{suggest(split, SPLITS)} Splits are {', '.join(SPLITS)}")
     return splits

@@ -1,4 +1,4 @@
-"""What a release does, written as a script: one process, one step after another; no Prefect, no MLflow, no store.
+"""What a release does, written as a script for two cores; no Prefect, no MLflow, no store.
 
 It calls the same jobs, so the difference to `release` is what orchestration, isolation, the registry and promotion
 cost. `python -m tests.benchmarks.bare CONFIG OUT` leaves every model, its evidence, a bundle without MLflow's files and
@@ -14,38 +14,38 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flows.candidates import FORM_FOLDER, unfit_form
 from flows.config import Config, load
+from flows.yardsticks import yardstick
 from tasks.bundle.golden_job import GoldenRequest, write_golden
 from tasks.bundle.write import BundleRequest, Winner, layout, seal
 from tasks.data.dataset import Split, open_dataset
 from tasks.data.expected import Expected
 from tasks.data.write import ReadRequest, read_data
-from tasks.evaluation.assess import CONTROL, Assessment, AssessRequest, Entry, assess
+from tasks.evaluation.assess import CONTROL, assess
+from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
 from tasks.evaluation.judge import undecided
 from tasks.evaluation.latency import Samples
 from tasks.foundations.locks import hold, machine_lock
 from tasks.models import sizes
 from tasks.models.build import BuildRequest, build
-from tasks.models.onnx_export import ExportRequest, export
 from tasks.reports import html
 from tasks.reports.summary import CandidateRow, ReleaseSummary, TargetSummary
 from tasks.runtimes import timing
 from tasks.runtimes.environment import read_environment
 from tasks.runtimes.predict import PredictRequest, predict
 from tasks.runtimes.samples import Contender, MeasureRequest
-from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.digest import digest_folder
-from tasks.techniques.apply import CompressRequest, compress
 from tasks.training.fit import FitSettings
 from tasks.training.train import TrainRequest, train
-
-FORM = {"onnx": "model.onnx", "savedmodel": "saved_model"}
+from tests.benchmarks.bare_chains import Chains, other_process, outputs_of
 
 
 class Script:
@@ -57,6 +57,14 @@ class Script:
         self.out = out
         self.seconds: dict[str, float] = {}
         self.rounds: dict[str, int] = {}
+
+    @property
+    def fit(self) -> FitSettings:
+        """How models are trained and fine-tuned."""
+        config = self.config
+        assert config.training is not None
+        output = getattr(config.task, "output", None)
+        return FitSettings(training=config.training, output=output, seed=config.seed, folder=str(self.plan.folder))
 
     def folder(self, name: str) -> Path:
         """A new empty folder."""
@@ -75,15 +83,19 @@ class Script:
 def main(config: str, out: str) -> None:
     """Do it all and print where the time went, as JSON."""
     script = Script(config, Path(out))
-    with script.step("import tensorflow"):
-        import keras
+    with other_process() as pool:
+        with script.step("import tensorflow"):
+            import keras
+            import tensorflow as tf
 
-        keras.utils.set_random_seed(script.config.seed)
-    splits = make_reference(script)
-    made = make_candidates(script, splits)
+            tf.config.threading.set_intra_op_parallelism_threads(1)  # one core each: the other one fine-tunes
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            keras.utils.set_random_seed(script.config.seed)
+        splits = make_reference(script)
+        made = make_candidates(script, splits, pool)
     judged = {place: gate(script, place, made[place], splits["test"]) for place in made}
     with script.step("bundle"):
-        write_bundle(script, judged)
+        write_bundle(script, made, judged)
     with script.step("report"):
         write_report(script, made, judged)
     print(json.dumps({"seconds": script.seconds, "rounds": script.rounds}))
@@ -109,49 +121,33 @@ def make_reference(script: Script) -> dict[str, Split]:
             )
         )
     splits = open_dataset(data)
+    reference = script.folder("reference")
     with script.step("train"):
-        import keras
-
-        keras.utils.set_random_seed(config.seed)
-        assert config.training is not None
-        settings = FitSettings(training=config.training, output=output, seed=config.seed, folder=where)
-        reference = script.folder("reference")
-        request = TrainRequest(
-            source=config.model,
-            fingerprint=built.fingerprint,
-            dataset=str(data),
-            settings=settings,
-            out=str(reference),
+        train(
+            TrainRequest(
+                source=config.model,
+                fingerprint=built.fingerprint,
+                dataset=str(data),
+                settings=script.fit,
+                out=str(reference),
+            )
         )
-        train(request)
     with script.step("predict"):
-        whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
-        outputs = script.folder("predictions/reference")
-        split = splits["test"]
-        predict(PredictRequest(folder=str(reference), out=str(outputs), target=whole, split=split, batch_size=256))
+        outputs_of(reference, splits["test"], script.folder("predictions/reference"))
     return splits
 
 
-def make_candidates(script: Script, splits: dict[str, Split]) -> dict[str, dict[str, Path]]:
+def make_candidates(script: Script, splits: dict[str, Split], pool: ProcessPoolExecutor) -> dict[str, dict[str, Path]]:
     """Target -> candidate -> model folder, each with predictions and golden requests."""
-    with script.step("convert"):
-        onnx = {"float32": script.folder("onnx/float32")}
-        files = splits["test"].input_files()
-        export(ExportRequest(source=str(script.out / "reference"), inputs=files, out=str(onnx["float32"])))
-    for name, chain in script.config.candidates.items():
-        source = onnx["float32"]
-        for number, technique in enumerate(chain):
-            with script.step("compress"):
-                out = script.folder(f"onnx/{name}" if technique is chain[-1] else f"steps/{name}-{number}")
-                settings = technique.model_dump(mode="json")
-                calibration = splits["calibration"]
-                compress(CompressRequest(source=str(source), technique=settings, calibration=calibration, out=str(out)))
-                source = out
-        onnx[name] = source
-    forms = {"onnx": onnx, "savedmodel": {"float32": script.out / "reference"}}
-    made = {place: forms[target.form] for place, target in script.config.targets.items()}
-    for place, models in made.items():
-        for name, model in models.items():
+    reference, chains = script.out / "reference", script.config.chains()
+    with script.step("candidates"):
+        onnx = Chains(reference, splits, script.fit, script.folder, pool).onnx(chains)
+    forms = {"onnx": onnx, "savedmodel": {"float32": reference}}  # of the config's chains, all others end in ONNX
+    made: dict[str, dict[str, Path]] = {}
+    for place, target in script.config.targets.items():
+        able = [name for name, chain in chains.items() if unfit_form(chain, target) is None]
+        made[place] = {name: forms[target.form][name] for name in able}
+        for name, model in made[place].items():
             answer(script, place, name, model, splits["test"])
     return made
 
@@ -215,22 +211,27 @@ def gate(script: Script, place: str, models: dict[str, Path], split: Split) -> A
 
 
 def _entry(script: Script, place: str, name: str, model: Path, digest: str) -> Entry:
-    size = sizes.measure(model / FORM[script.config.targets[place].form])
+    size = sizes.measure(model / FORM_FOLDER[script.config.targets[place].form])
     return Entry(
         name=name,
         digest=digest,
         predictions=str(script.out / "predictions" / place / name),
         size_bytes=size.raw_bytes,
         gzip_bytes=size.gzip_bytes,
+        yardstick=yardstick(script.config.chains(), name),
     )
 
 
-def write_bundle(script: Script, judged: dict[str, Assessment]) -> None:
+def write_bundle(script: Script, made: dict[str, dict[str, Path]], judged: dict[str, Assessment]) -> None:
     """The winners of all targets with a manifest, without MLflow's own files."""
     config = script.config.model_dump(mode="json")
     request = BundleRequest(
         model=script.config.name,
-        winners={place: _winner(script, place, each.winner) for place, each in judged.items() if each.winner},
+        winners={
+            place: _winner(script, place, each.winner, made[place][each.winner])
+            for place, each in judged.items()
+            if each.winner
+        },
         evidence={f"measurement-{place}": str(script.out / "latency" / place) for place in judged},
         config=config,
         requirements=(),
@@ -242,13 +243,11 @@ def write_bundle(script: Script, judged: dict[str, Assessment]) -> None:
     seal(request)
 
 
-def _winner(script: Script, place: str, name: str) -> Winner:
-    form = script.config.targets[place].form
-    folder = script.out / "onnx" / name if form == "onnx" else script.out / "reference"
+def _winner(script: Script, place: str, name: str, folder: Path) -> Winner:
     environment = read_environment()
     return Winner(
         candidate=name,
-        form=form,
+        form=script.config.targets[place].form,
         folder=str(folder),
         digest=digest_folder(folder),
         golden=str(script.out / "golden" / place / name),

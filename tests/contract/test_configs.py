@@ -1,6 +1,10 @@
 """Configs are the main interface: those of the repository are right, and a change of the schema is seen in review."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,19 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_config_of_the_repository_is_right(path):
-    assert load(path).config.name == path.stem
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """The folder, with the files that bring_your_own makes by its command."""
+    folder = tmp_path_factory.mktemp("repository") / "configs"
+    shutil.copytree(ROOT / "configs", folder, ignore=shutil.ignore_patterns("__pycache__", "bring_your_own"))
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    subprocess.run([sys.executable, folder / "bring_your_own.py"], env=environment, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", [path.name for path in CONFIGS])
+def test_every_config_of_the_repository_is_right(name, configs):
+    assert load(configs / name).config.name == Path(name).stem
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

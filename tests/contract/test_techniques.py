@@ -14,10 +14,11 @@ from tasks.models.signature import Signature
 from tasks.techniques.apply import MENU, parse
 from tasks.techniques.grammar import check_chain
 from tasks.techniques.step import Place
-from tests.techniques.onnx_parts import dense, normal_rows, operators, run
+from tests.techniques.onnx_parts import dense, normal_rows, run
 
 KINDS = sorted(choices(MENU))
 ONNX_KINDS = [kind for kind in KINDS if choices(MENU)[kind].level == "onnx"]
+TRAINING_KINDS = [kind for kind in KINDS if choices(MENU)[kind].level == "training"]
 
 
 def test_the_menu_holds_the_three_onnx_techniques():
@@ -45,9 +46,19 @@ def test_unknown_fields_are_refused(kind):
         choices(MENU)[kind].model_validate({"kind": kind, "typo": 1})
 
 
-@pytest.mark.parametrize("kind", ONNX_KINDS)
-def test_defaults_suffice_and_stand_alone_in_a_chain(kind):
-    check_chain("alone", [parse({"kind": kind})])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_stands_alone_in_a_chain_or_with_what_must_follow(kind):
+    technique = choices(MENU)[kind]
+    needed = {name: "m.py:f" for name, field in technique.model_fields.items() if field.is_required()}
+    after = [parse({"kind": technique.followed_by})] if technique.followed_by else []
+    check_chain("alone", [parse({"kind": kind, **needed}), *after])
+
+
+@pytest.mark.parametrize("kind", TRAINING_KINDS)
+def test_what_trains_can_be_told_how_long_and_how(kind):
+    fields = choices(MENU)[kind].model_fields
+    assert {"epochs", "batch_size", "optimizer"} <= set(fields)
+    assert not any(fields[name].is_required() for name in ("epochs", "batch_size", "optimizer"))
 
 
 @pytest.mark.parametrize("kind", ONNX_KINDS)
@@ -58,7 +69,7 @@ def test_a_step_leaves_a_complete_folder_and_its_source_untouched(tmp_path, kind
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["evidence.json", "model.onnx", "signature.json"]
     assert Signature.read(tmp_path / "o") == Signature.read(source)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
-    assert operators(tmp_path / "o") != operators(source)
+    assert (tmp_path / "o" / "model.onnx").read_bytes() != before["model.onnx"]
     evidence = json.loads((tmp_path / "o" / "evidence.json").read_text())
     assert evidence["step"] == kind and evidence["proof"] and evidence["difference"]["y"]["max_abs"] < 0.2
     assert result.size_bytes == (tmp_path / "o" / "model.onnx").stat().st_size

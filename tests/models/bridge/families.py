@@ -169,7 +169,8 @@ def masked():
     both = L.Add()([x, x])
     average = L.GlobalAveragePooling1D()
     return keras.Model(words, [
-        L.LSTM(3)(x), L.Bidirectional(L.GRU(2, return_sequences=True))(both), average(shifted), average(L.Dense(3)(x)),
+        L.LSTM(3)(x), L.Bidirectional(L.GRU(2, return_sequences=True))(both), average(shifted), average(x + both),
+        average(L.Dense(3)(x)),
         average(L.Conv1D(3, 2)(x)), average(L.LayerNormalization()(x)), average(L.Masking(0.5)(both)), L.Flatten()(x),
         average(x, mask=ops.not_equal(words, 3)), L.GlobalMaxPooling1D()(L.Reshape((6, 4))(x)),
     ])  # fmt: skip

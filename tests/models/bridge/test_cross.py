@@ -243,17 +243,16 @@ def test_a_model_without_graph_is_refused(build):
         cross(build())
 
 
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (lambda: L.RandomCrop(4, 4, data_format="channels_first"), "data_format"),
-        (lambda: L.Resizing(6, 6, pad_to_aspect_ratio=True), None),
-    ],
-)
-def test_a_setting_that_tf_keras_lacks_is_never_dropped_silently(layer, words):
-    model = sequential(layer(), L.Flatten(), L.Dense(2))
-    if words is None:  # no weights: the layer of Keras 3 itself runs in the twin
-        assert_same(model, cross(model))
+def test_a_setting_that_tf_keras_lacks_is_refused_where_it_has_weights():
+    inputs = keras.Input((4, 8))
+    model = keras.Model(inputs, L.MultiHeadAttention(2, 4, use_gate=True, name="gated")(inputs, inputs))
+    with pytest.raises(NotApplicable, match="MultiHeadAttention 'gated': tf_keras has no setting for use_gate=True"):
+        cross(model)
+
+
+def test_a_layer_without_weights_that_tf_keras_lacks_runs_as_it_is():
+    model = sequential(L.Resizing(6, 4, pad_to_aspect_ratio=True), L.AdaptiveMaxPooling2D(2), L.Flatten(), L.Dense(2))
+    assert_same(model, cross(model))
 
 
 def test_a_file_names_nothing_but_operations_of_keras():

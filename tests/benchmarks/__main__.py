@@ -13,7 +13,10 @@ from tasks.runtimes.environment import Environment, NoiseMeter, read_environment
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.table import as_text
 
-SECTIONS = ("release", "repeated", "orchestrator", "commands", "int8", "accuracy", "control", "calibration")
+SECTIONS = (
+    *("release", "repeated", "orchestrator", "commands", "int8", "techniques", "mobilenet", "accuracy", "control"),
+    *("calibration", "memory"),
+)
 
 
 @click.command()

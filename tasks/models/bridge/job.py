@@ -12,6 +12,7 @@ from pydantic import Field
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.models import rows, saved_model, twin
+from tasks.models.bridge.foreign import refuse_foreign
 from tasks.models.bridge.verify import tolerance_of, verify
 from tasks.models.onnx_parity import Parity
 from tasks.models.signature import Signature
@@ -62,6 +63,7 @@ def bridge(request: BridgeRequest) -> BridgeResult:
 
     source, out = Path(request.source), Path(request.out)
     signature = Signature.read(source)
+    refuse_foreign(source / saved_model.KERAS_FILE)
     model = saved_model.open_keras(source)
     crossed = cross(model)
     arrays = rows.match(

@@ -18,12 +18,12 @@ class Unsupported(Exception):
         self.reason, self.advice = reason, advice
 
 
-def refuse(found: Mapping[tuple[str, str], Unsupported], total: int) -> None:
+def refuse(found: Mapping[tuple[str, str], Unsupported], total: int | None = None) -> None:
     """Raise one error that names everything.
 
     Args:
         found: what cannot cross, by (class, name).
-        total: how many layers and operations the model has.
+        total: how many layers and operations the model has, if that is known.
 
     Raises:
         NotApplicable: `found` is not empty.
@@ -34,7 +34,8 @@ def refuse(found: Mapping[tuple[str, str], Unsupported], total: int) -> None:
     for (kind, name), error in found.items():
         alike.setdefault((kind, error.reason, error.advice), []).append(repr(name))
     lines = [f"{kind} {', '.join(names)}: {reason}. {advice}." for (kind, reason, advice), names in alike.items()]
+    counted = f"{len(found)} layers or functions" if total is None else f"{len(found)} of {total} layers and operations"
     raise NotApplicable(
-        f"{len(found)} of {total} layers and operations of the model have no twin in tf_keras, which training "
+        f"{counted} of the model have no twin in tf_keras, which training "
         f"techniques need. {' '.join(lines)} Or use only ONNX-level techniques: int8_static, int8_dynamic, float16."
     )

@@ -116,9 +116,39 @@ class Mine(L.Layer):
         return x + 1
 
 
-def test_a_registered_layer_of_the_user_is_named_not_crossed(tmp_path):
-    with pytest.raises(NotApplicable, match=r"Mine 'special': the class .*Mine is the user's own\. Replace the layer"):
-        bridge(write(sequential(Mine(name="special"), L.Dense(2), shape=(4,)), tmp_path))
+@keras.saving.register_keras_serializable(package="mine")
+def doubled(x):
+    return 2 * x
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class Net(keras.Model):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dense = L.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_what_the_user_registered_is_named_at_once(tmp_path):
+    inner = sequential(Mine(name="inside"), L.Dense(4, activation=doubled), shape=(4,))
+    model = sequential(Mine(name="special"), inner, L.Lambda(lambda x: x + 1, name="free"), L.Dense(2), shape=(4,))
+    request = write(model, tmp_path)
+    with pytest.raises(NotApplicable, match="Lambda 'free': its function") as caught:
+        bridge(request)
+    for words in ("Mine 'special', 'inside': mine>Mine is not of Keras itself", "function 'mine>doubled'", "4 layers"):
+        assert words in str(caught.value)
+
+
+def test_a_registered_subclassed_model_is_named(tmp_path):
+    net = Net()
+    net(np.zeros((1, 4), "float32"))
+    source = tmp_path / "source"
+    source.mkdir()
+    saved_model.save(net, source, {})
+    with pytest.raises(NotApplicable, match="Net '': mine>Net is not of Keras itself"):
+        bridge(BridgeRequest(source=str(source), inputs={}, out=str(tmp_path)))
 
 
 def test_a_fine_tuned_twin_is_saved_again_under_the_same_names(tmp_path):

@@ -19,7 +19,7 @@ from tasks.foundations.record import Record
 Kind = Literal["keras3", "legacy", "plain"]
 ENVIRONMENT: dict[Kind, dict[str, str]] = {
     "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
-    "legacy": {"TF_USE_LEGACY_KERAS": "1"},
+    "legacy": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1"},
     "plain": {},
 }
 # Almost every job needs them, and at the start they overlap with that of the parent.

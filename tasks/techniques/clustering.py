@@ -10,9 +10,10 @@ from pydantic import Field
 
 from tasks.foundations.record import Record
 from tasks.techniques import projection, trainable
-from tasks.techniques.promises import Promise
 from tasks.techniques.step import Place, Step
 
+# Stripped of its clusters, attention has its weights in another order than before (tfmot 0.8.1).
+_TAKEN = tuple(name for name in trainable.MATRICES if name != "MultiHeadAttention")
 Start = Literal["kmeans++", "linear", "density", "random"]
 
 
@@ -42,8 +43,8 @@ class Clustering(Record):
         from tensorflow_model_optimization.clustering.keras import strip_clustering
 
         twin = trainable.open_source(step)
-        layers = trainable.choose(self.kind, twin.model, self.exclude, self._fits, ", ".join(trainable.DENSE))
-        made = Promise(what="clusters", asked=self.clusters, layers=trainable.places(twin.model, layers))
+        layers = trainable.choose(self.kind, twin.model, self.exclude, self._fits, ", ".join(_TAKEN))
+        made = trainable.promise("clusters", self.clusters, twin.model, layers)
         # A layer of fewer values keeps the promise if its ties are kept.
         wide = [name for name in layers if _distinct(twin.model.get_layer(name)) > self.clusters]
         zeros = projection.constraints(twin.model, [each for each in twin.kept if each.what != "clusters"])
@@ -68,15 +69,16 @@ class Clustering(Record):
         return trainable.prove(folder)
 
     def _fits(self, layer: Any) -> bool:
-        return type(layer).__name__ in trainable.DENSE
+        return type(layer).__name__ in _TAKEN
 
     def _wrapped(self, layer: Any, sparse: bool) -> Any:
         from tensorflow_model_optimization.clustering.keras import CentroidInitialization
-        from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
+        from tensorflow_model_optimization.python.core.clustering.keras import cluster_wrapper as wrappers
 
         # `cluster_weights` itself cannot keep zeros: only the wrapper underneath takes `preserve_sparsity`.
         start = CentroidInitialization[_STARTS[self.start]]
-        return ClusterWeights(layer, self.clusters, start, preserve_sparsity=sparse)
+        wrapper = wrappers.ClusterWeightsRNN if hasattr(layer, "cell") else wrappers.ClusterWeights
+        return wrapper(layer, self.clusters, start, preserve_sparsity=sparse)
 
 
 def _distinct(layer: Any) -> int:

@@ -137,8 +137,10 @@ def _inner(layer: Any) -> Any:
 def _in_order(layer: Any, plain: Any) -> list[Any]:
     if _inner(layer) is layer:
         return list(layer.weights)
+    # Pruning wraps the layer itself; the others make its variables anew, in layers whose weights differ in name.
+    own = {id(variable) for variable in layer.weights}
     named = {_last_part(variable): variable for variable in layer.weights}
-    return [named[_last_part(variable)] for variable in plain.weights]
+    return [variable if id(variable) in own else named[_last_part(variable)] for variable in plain.weights]
 
 
 def _last_part(variable: Any) -> str:

@@ -30,11 +30,13 @@ class Promise(Record):
             channels are not zero. `clusters`: distinct values in each output channel, zero included.
         asked: the share, 2, or the number.
         layers: layer -> indices of the promised weights in the layer's own list of weights.
+        elements: layer -> number of elements of each of them.
     """
 
     what: Literal["sparsity", "two_of_four", "clusters"]
     asked: float
     layers: dict[str, tuple[int, ...]]
+    elements: dict[str, tuple[int, ...]]
 
 
 def read(folder: Path) -> tuple[Promise, ...]:
@@ -66,7 +68,7 @@ def prove(promises: Sequence[Promise], folder: Path) -> dict[str, Any]:
     model = onnx_file.read(folder)
     proofs: dict[str, Any] = {}
     for promise in promises:
-        found = {layer: _promised(promise, layer, have) for layer, have in of_layers(model, promise.layers).items()}
+        found = _promised(promise, model)
         achieved = {layer: _worst(promise, weights) for layer, weights in found.items()}
         refuse_unkept(promise, achieved, {layer: min(each.size for each in found[layer]) for layer in found})
         proofs[promise.what] = {"asked": promise.asked, "achieved": achieved, "whole": _whole(promise, found)}
@@ -104,16 +106,39 @@ def measure(promise: Promise, weight: Array) -> float:
     return float(max(len(np.unique(column)) for column in columns.T))
 
 
-def _promised(promise: Promise, layer: str, weights: list[Weight]) -> list[Array]:
-    """Those of a layer's weights that the promise is about: as many as promised, the ones that keep it best."""
-    if not weights:
-        raise ProofFailed(
-            f"The weights of layer {layer!r} are not to be found in the ONNX file, so {promise.what} cannot be shown "
-            "there. Exclude the layer from the technique."
-        )
+def _promised(promise: Promise, model: Any) -> dict[str, list[Array]]:
+    """Layer -> those of its weights that the promise is about, the ones that keep it best.
+
+    Recurrent layers and attention lose their names in conversion. Each of their weights becomes one constant of as many
+    elements, so as many such constants, of all that no other layer has a claim to, must keep the promise.
+
+    Raises:
+        ProofFailed: there are too few.
+    """
+    named, rest = of_layers(model, promise.layers)
+    spare = _best_first(promise, rest)
+    found = {}
+    for layer, elements in promise.elements.items():
+        if len(named[layer]) >= len(elements):
+            found[layer] = _best_first(promise, named[layer])[: len(elements)]
+        else:
+            found[layer] = [_take(spare, size, layer, promise) for size in elements]
+    return found
+
+
+def _best_first(promise: Promise, weights: list[Weight]) -> list[Array]:
     sign = -1 if promise.what == "sparsity" else 1
-    ranked = sorted((each.values for each in weights), key=lambda values: sign * measure(promise, values))
-    return ranked[: len(promise.layers[layer])]
+    return sorted((each.values for each in weights), key=lambda values: sign * measure(promise, values))
+
+
+def _take(spare: list[Array], size: int, layer: str, promise: Promise) -> Array:
+    for index, values in enumerate(spare):
+        if values.size == size:
+            return spare.pop(index)
+    raise ProofFailed(
+        f"The weights of layer {layer!r} are not to be found in the ONNX file, so {promise.what} cannot be shown "
+        "there. Exclude the layer from the technique."
+    )
 
 
 def _worst(promise: Promise, weights: list[Array]) -> float:

@@ -85,12 +85,12 @@ class Pruning(Record):
     def _fits(self, layer: Any) -> bool:
         if self.pattern == "2:4":
             return type(layer).__name__ in ("Dense", "Conv2D") and int(layer.kernel.shape[-2]) >= 4
-        return type(layer).__name__ in trainable.DENSE
+        return type(layer).__name__ in trainable.MATRICES
 
     def _promise(self, model: Any, layers: list[str]) -> Promise:
         what: Literal["sparsity", "two_of_four"] = "two_of_four" if self.pattern == "2:4" else "sparsity"
         asked = 2.0 if self.pattern == "2:4" else self.sparsity
-        return Promise(what=what, asked=asked, layers=trainable.places(model, layers))
+        return trainable.promise(what, asked, model, layers)
 
     def _schedule(self, total: int) -> tuple[int, int, int]:
         """(first step, last step, steps between) at which masks are chosen."""
@@ -124,4 +124,4 @@ def _masking(wrapped: Any) -> list[Any]:
 
 
 def _wanted(pattern: str) -> str:
-    return "Dense and Conv2D of at least four input channels" if pattern == "2:4" else ", ".join(trainable.DENSE)
+    return "Dense and Conv2D of at least four input channels" if pattern == "2:4" else ", ".join(trainable.MATRICES)

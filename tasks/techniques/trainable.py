@@ -6,7 +6,7 @@ take are wrapped: asked for a whole model, the library refuses half of the archi
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -27,8 +27,10 @@ BatchSize = Annotated[int | None, Field(ge=1, description="Rows a step; default 
 OwnOptimizer = Annotated[Optimizer | None, Field(description="As in training, which is the default.")]
 Exclude = Annotated[tuple[str, ...], Field(description="Left as they are: names or classes of layers.")]
 
-# Layers whose weights keep the layer's name in the ONNX file, where the proof looks for them.
-DENSE = ("Dense", "Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D", "Embedding")
+# Layers with matrices that the library can wrap and the proof can find again in the ONNX file.
+_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "SeparableConv1D", "SeparableConv2D")
+MATRICES = ("Dense", *_CONVOLUTIONS, "Embedding", "LSTM", "GRU", "SimpleRNN", "MultiHeadAttention")
+_KERNELS = ("kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
 
 
 class Twin(NamedTuple):
@@ -84,12 +86,18 @@ def choose(kind: str, model: Any, exclude: Collection[str], fits: Callable[[Any]
 
     Raises:
         InputError: an entry of `exclude` is no layer of the model.
-        NotApplicable: nothing is left.
+        NotApplicable: nothing is left, or the model computes in half precision.
     """
     known = {word for layer in model.layers for word in (layer.name, type(layer).__name__)}
     for word in exclude:
         if word not in known:
             raise InputError(f"{kind}.exclude: {word!r} is no layer of this model.{suggest(word, sorted(known))}")
+    half = next((layer for layer in model.layers if layer.compute_dtype in ("float16", "bfloat16")), None)
+    if half is not None:
+        raise NotApplicable(
+            f"{kind} works in float32, and layer {half.name!r} computes in {half.compute_dtype}. Build the model without "
+            f"mixed precision, or leave {kind} out of this candidate."
+        )
     able = [layer for layer in model.layers if layer.weights and layer.trainable and fits(layer)]
     taken = [layer.name for layer in able if layer.name not in exclude and type(layer).__name__ not in exclude]
     if not taken:
@@ -110,14 +118,20 @@ def wrap(model: Any, layers: Collection[str], wrapper: Callable[[Any], Any]) -> 
 
 def kernels(layer: Any) -> tuple[int, ...]:
     """Indices, in a layer's list of weights, of those that pruning and clustering work on."""
-    named = {"SeparableConv1D": "pointwise_kernel", "SeparableConv2D": "pointwise_kernel", "Embedding": "embeddings"}
-    wanted = getattr(layer, named.get(type(layer).__name__, "kernel"))
-    return tuple(index for index, weight in enumerate(layer.weights) if weight is wanted)
+    names = [weight.name.rpartition("/")[2].partition(":")[0] for weight in layer.weights]
+    return tuple(index for index, name in enumerate(names) if name in _KERNELS)
 
 
-def places(model: Any, layers: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Layer -> its `kernels`."""
-    return {name: kernels(model.get_layer(name)) for name in layers}
+def promise(
+    what: Literal["sparsity", "two_of_four", "clusters"], asked: float, model: Any, layers: Collection[str]
+) -> Promise:
+    """What is promised of the kernels of some layers."""
+    places = {name: kernels(model.get_layer(name)) for name in layers}
+    elements = {
+        name: tuple(int(np.prod(model.get_layer(name).weights[index].shape)) for index in indices)
+        for name, indices in places.items()
+    }
+    return Promise(what=what, asked=asked, layers=places, elements=elements)
 
 
 def train(model: Any, step: Step, fit_settings: FitSettings, callbacks: Sequence[Any] = ()) -> History:
@@ -142,11 +156,10 @@ def prove(folder: str) -> dict[str, Any]:
     """
     model = open_twin(Path(folder))
     found: dict[str, Any] = {}
-    for promise in promises.read(Path(folder)):
-        layers = promise.layers.items()
-        achieved = {name: _value(promise, model.get_layer(name), at) for name, at in layers}
-        promises.refuse_unkept(promise, achieved, {name: _smallest(model.get_layer(name), at) for name, at in layers})
-        found[promise.what] = {"asked": promise.asked, "achieved": achieved}
+    for each in promises.read(Path(folder)):
+        achieved = {name: _value(each, model.get_layer(name), at) for name, at in each.layers.items()}
+        promises.refuse_unkept(each, achieved, {name: min(sizes) for name, sizes in each.elements.items()})
+        found[each.what] = {"asked": each.asked, "achieved": achieved}
     return found
 
 
@@ -156,13 +169,9 @@ def keep(twin: Twin, model: Any, regroup_at: int = 0) -> list[Any]:
     return projection.keeping(projection.variables(model, twin.model), found, regroup_at)
 
 
-def _value(promise: Promise, layer: Any, indices: Sequence[int]) -> float:
-    values = [promises.measure(promise, _in_order(layer, index)) for index in indices]
-    return min(values) if promise.what == "sparsity" else max(values)
-
-
-def _smallest(layer: Any, indices: Sequence[int]) -> int:
-    return min(int(np.prod(layer.weights[index].shape)) for index in indices)
+def _value(made: Promise, layer: Any, indices: Sequence[int]) -> float:
+    values = [promises.measure(made, _in_order(layer, index)) for index in indices]
+    return min(values) if made.what == "sparsity" else max(values)
 
 
 def _in_order(layer: Any, index: int) -> Any:

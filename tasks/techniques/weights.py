@@ -30,7 +30,7 @@ class Weight(NamedTuple):
     values: Array
 
 
-def of_layers(model: Any, layers: Mapping[str, object]) -> dict[str, list[Weight]]:
+def of_layers(model: Any, layers: Mapping[str, object]) -> tuple[dict[str, list[Weight]], list[Weight]]:
     """Weights by layer, found by the layer's name in the path of the operators' names.
 
     Args:
@@ -38,20 +38,21 @@ def of_layers(model: Any, layers: Mapping[str, object]) -> dict[str, list[Weight
         layers: whose keys are names of layers.
 
     Returns:
-        Layer -> its weights; an empty list for a layer whose operators are not to be found.
+        Layer -> its weights, an empty list for a layer whose operators are not to be found; and the weights of all
+        operators that belong to none of the layers.
     """
     found: dict[str, list[Weight]] = {layer: [] for layer in layers}
+    rest: list[Weight] = []
     arrays = _Arrays(model.graph)
-    seen: set[tuple[str, Constant]] = set()
+    seen: set[tuple[str | None, Constant]] = set()
     for use in uses(model.graph):
-        layer = _layer(use, found)
-        if layer is None:
-            continue
+        layer = _layer(use, layers)
         for constant in _matrices(use):
             if (layer, constant) not in seen:
                 seen.add((layer, constant))
-                found[layer].append(Weight(use.node.name, _as_keras(use.node, arrays.value(constant))))
-    return found
+                weight = Weight(use.node.name, _as_keras(use.node, arrays.value(constant)))
+                (rest if layer is None else found[layer]).append(weight)
+    return found, rest
 
 
 def _layer(use: Use, layers: Mapping[str, object]) -> str | None:

@@ -19,7 +19,8 @@ WEIGHT = arrays(np.float32, (6, 8), elements=st.floats(-4, 4, width=16))
 
 
 def promise(what, asked, **layers):
-    return Promise(what=what, asked=asked, layers=layers or {"dense_1": (0,)})
+    layers = layers or {"dense_1": (0,)}
+    return Promise(what=what, asked=asked, layers=layers, elements={name: (12,) for name in layers})
 
 
 def few(weight, number):
@@ -113,7 +114,10 @@ def test_fours_are_counted_along_the_input_channels(column, most):
         (promise("sparsity", 0.5), r"50\.0% zeros were promised, but not kept by dense_1 \(0\.0% zeros\)"),
         (promise("clusters", 2), r"2 distinct values were promised, but not kept by dense_1 \(4 distinct values\)"),
         (promise("two_of_four", 2), r"not kept by dense_1 \(4 of 4 non-zero weights\)"),
-        (promise("sparsity", 0.5, lost=(0,)), "The weights of layer 'lost' are not to be found in the ONNX file"),
+        (
+            promise("sparsity", 0.5, dense_1=(0,), lost=(0,)),
+            "The weights of layer 'lost' are not to be found in the ONNX file",
+        ),
     ],
 )
 def test_a_file_that_breaks_a_promise_is_refused_with_layer_and_figure(tmp_path, made, match):
@@ -149,7 +153,7 @@ def test_a_convolution_is_brought_into_the_order_of_keras(tmp_path):
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="net/conv/Conv2D")
     graph = helper.make_graph([node], "g", [], [], [numpy_helper.from_array(kernel, "w")])
 
-    (found,) = of_layers(helper.make_model(graph), {"conv": ()})["conv"]
+    (found,) = of_layers(helper.make_model(graph), {"conv": ()})[0]["conv"]
 
     assert found.values.shape == (4, 5, 3, 2)
     assert found.values[1, 2, 0, 1] == kernel[1, 0, 1, 2]
@@ -161,7 +165,7 @@ def test_integer_weights_are_read_less_their_zero_point(tmp_path):
     constants = {"w": weight, "z": np.array(128, np.uint8), "xz": np.array(0, np.uint8)}
     graph = helper.make_graph([node], "g", [], [], [numpy_helper.from_array(a, n) for n, a in constants.items()])
 
-    (found,) = of_layers(helper.make_model(graph), {"dense_1": ()})["dense_1"]
+    (found,) = of_layers(helper.make_model(graph), {"dense_1": ()})[0]["dense_1"]
 
     np.testing.assert_array_equal(found.values, [[0, 2], [0, 0]])
 
@@ -172,6 +176,17 @@ def test_a_layer_is_found_by_its_whole_name(tmp_path):
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="net/dense_10/MatMul")],
         {"w": np.ones((4, 3), np.float32)},
     )
-    found = of_layers(onnx.load(folder / "model.onnx"), {"dense_1": (), "dense_10": ()})
+    found, rest = of_layers(onnx.load(folder / "model.onnx"), {"dense_1": (), "dense_10": ()})
 
-    assert [len(found[layer]) for layer in ("dense_1", "dense_10")] == [0, 1]
+    assert [len(found[layer]) for layer in ("dense_1", "dense_10")] == [0, 1] and not rest
+
+
+def test_a_layer_that_lost_its_name_is_found_by_the_number_of_its_weights(tmp_path):
+    """Once for each of its weights: one constant cannot prove two."""
+    weight = np.array([[0, 1, 0], [0, 0, 2], [1, 0, 0], [0, 1, 0]], np.float32)
+    folder = dense(tmp_path / "m", weights=weight)
+    once = promise("sparsity", 0.6, attention=(0,))
+
+    assert promises.prove([once], folder)["sparsity"]["achieved"] == {"attention": pytest.approx(8 / 12)}
+    with pytest.raises(ProofFailed, match="'attention' are not to be found"):
+        promises.prove([once.model_copy(update={"elements": {"attention": (12, 12)}})], folder)

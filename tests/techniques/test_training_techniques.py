@@ -199,10 +199,28 @@ def test_excluded_layers_are_left_alone(world):
     assert np.mean(weights(final, "scores") == 0) < 0.1 and np.mean(weights(final, "conv") == 0) < 0.1
 
 
+def test_weights_of_recurrent_layers_and_attention_are_found_again_without_names(world):
+    pruned, clustered = (evidence(world.onnx(world.chain(each, family="attention"))) for each in (PRUNING, CLUSTERING))
+
+    assert set(pruned["proof"]["sparsity"]["achieved"]) == {"lstm", "attention", "scores"}
+    assert min(pruned["proof"]["sparsity"]["achieved"].values()) >= 0.75
+    assert set(clustered["proof"]["clusters"]["achieved"]) == {"lstm", "scores"}
+    assert max(clustered["proof"]["clusters"]["achieved"].values()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "has"),
+    [("pruning", "bare", "Depthwise"), ("clustering", "bare", "Depthwise"), ("qat", "recurrent", "LSTM")],
+)
+def test_a_model_without_fitting_layers_is_not_applicable(world, kind, family, has):
+    with pytest.raises(NotApplicable, match=rf"{kind}: it takes .*; layers with weights here: {has}"):
+        world.chain({"kind": kind}, family=family)
+
+
 @pytest.mark.parametrize("kind", ["pruning", "clustering", "qat"])
-def test_a_model_without_fitting_layers_is_not_applicable(world, kind):
-    with pytest.raises(NotApplicable, match=rf"{kind}: it takes .*; layers with weights here: LSTM"):
-        world.chain({"kind": kind}, family="recurrent")
+def test_a_model_of_mixed_precision_is_not_applicable(world, kind):
+    with pytest.raises(NotApplicable, match=f"{kind} works in float32, and layer 'scores' computes in float16"):
+        world.chain({"kind": kind}, family="half")
 
 
 @pytest.mark.parametrize("kind", ["pruning", "clustering", "qat"])

@@ -66,7 +66,35 @@ def tiny(layers, model):
     return model(image, layers.Dense(10, name="scores")(x))
 
 
-FAMILIES = {"convolutions": convolutions, "recurrent": recurrent, "tiny": tiny}
+def attention(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.Reshape((8, 8), name="rows")(image)
+    x = layers.LSTM(12, return_sequences=True, name="lstm")(x)
+    x = layers.MultiHeadAttention(2, 6, name="attention")(x, x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    return model(image, layers.Dense(10, name="scores")(x))
+
+
+def half(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.Flatten(name="flatten")(image)
+    return model(image, layers.Dense(10, dtype="mixed_float16", name="scores")(x))
+
+
+def bare(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.DepthwiseConv2D(3, depth_multiplier=10, name="depthwise")(image)
+    return model(image, layers.GlobalAveragePooling2D(name="scores")(x))
+
+
+FAMILIES = {
+    "attention": attention,
+    "bare": bare,
+    "half": half,
+    "convolutions": convolutions,
+    "recurrent": recurrent,
+    "tiny": tiny,
+}
 
 
 def digits(folder):

@@ -95,8 +95,8 @@ def choose(kind: str, model: Any, exclude: Collection[str], fits: Callable[[Any]
     half = next((layer for layer in model.layers if layer.compute_dtype in ("float16", "bfloat16")), None)
     if half is not None:
         raise NotApplicable(
-            f"{kind} works in float32, and layer {half.name!r} computes in {half.compute_dtype}. Build the model without "
-            f"mixed precision, or leave {kind} out of this candidate."
+            f"{kind} works in float32, and layer {half.name!r} computes in {half.compute_dtype}. Build the model "
+            f"without mixed precision, or leave {kind} out of this candidate."
         )
     able = [layer for layer in model.layers if layer.weights and layer.trainable and fits(layer)]
     taken = [layer.name for layer in able if layer.name not in exclude and type(layer).__name__ not in exclude]

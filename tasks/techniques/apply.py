@@ -82,7 +82,7 @@ def compress(request: CompressRequest) -> CompressResult:
     technique = parse(request.technique)
     source, out = Path(request.source), Path(request.out)
     told = _apply(technique, Step.model_validate(request.model_dump(exclude={"technique"})))
-    evidence: dict[str, Any] = {"step": technique.kind, "settings": request.technique}
+    evidence: dict[str, Any] = {"step": technique.kind, "settings": request.technique, **_before(source)}
     if technique.level == "onnx":
         evidence |= _finish_onnx(technique, source, out, request.calibration)
         size = (out / onnx_file.FILE).stat().st_size
@@ -102,9 +102,15 @@ def export(request: ExportRequest) -> ExportResult:
     """
     source, out = Path(request.source), Path(request.out)
     result = onnx_export.export(request)
-    evidence = {**result.evidence, "proof": _hand_on(source, out)}
+    evidence = {**result.evidence, "proof": _hand_on(source, out), **_before(source)}
     (out / onnx_export.EVIDENCE).write_text(json.dumps(evidence, indent=2, sort_keys=True))
     return result.model_copy(update={"evidence": evidence})
+
+
+def _before(source: Path) -> dict[str, Any]:
+    """The evidence of the steps before: the last file of a chain tells the whole of it."""
+    path = source / onnx_export.EVIDENCE
+    return {"before": json.loads(path.read_text())} if path.exists() else {}
 
 
 def _finish_onnx(technique: Technique, source: Path, out: Path, calibration: Split) -> dict[str, Any]:

@@ -116,6 +116,14 @@ def test_pruned_layers_have_the_zeros_that_were_asked_for_in_the_quantized_file(
     assert evidence(final)["proof"]["integer_weight_share"] > 0.8
 
 
+def test_the_evidence_of_the_last_file_tells_the_whole_chain(world):
+    found = evidence(world.apply(world.onnx(world.chain(PRUNING)), INT8))
+
+    steps = [found["step"], found["before"]["step"], found["before"]["before"]["step"]]
+    assert steps == ["int8_static", "onnx_export", "pruning"]
+    assert found["before"]["before"]["training"]["layers"] == ["conv", "separable", "transposed", "hidden", "scores"]
+
+
 def test_two_of_four_leaves_two_weights_in_every_four_inputs(world):
     final = world.onnx(world.chain({"kind": "pruning", "pattern": "2:4"}))
 

@@ -11,7 +11,7 @@ from tasks.bridge import bridge
 from tasks.compress import compress
 from tasks.convert import convert
 from tasks.evaluation.task import Classification
-from tasks.foundations.errors import InputError, StepFailed
+from tasks.foundations.errors import InputError, NotApplicable, StepFailed
 from tasks.models import sizes
 from tasks.predict import REFERENCE_BATCH, predict
 from tasks.rehearse import rehearse
@@ -34,7 +34,7 @@ class Contestant:
         golden: its golden requests.
         size: raw and gzip bytes of the form.
         failure: why it dropped out, None if it did not.
-        applies: False where the candidate has no such form.
+        applies: False where the candidate has no such form, or a technique has nothing to change in this model.
     """
 
     name: str
@@ -194,7 +194,8 @@ def _settle(desk: Desk, pending: _Pending) -> Contestant:
         try:
             results.append(future if isinstance(future, Artifact) else future.result())
         except (StepFailed, InputError) as error:
-            return Contestant(pending.name, pending.target, failure=str(error))
+            applies = not isinstance(error, NotApplicable)
+            return Contestant(pending.name, pending.target, failure=str(error), applies=applies)
         except UnfinishedRun:  # a step before it failed, and is asked first
             continue
     model, predictions, golden = results[-3:]

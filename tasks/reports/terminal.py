@@ -83,6 +83,10 @@ def closing(summary: ReleaseSummary) -> "Group":
             said = reasons.reason(row)
             sentence = f"{row.name} on {row.target} {reasons.WORDS[row.outcome]}{': ' if said else '.'}{said}"
             parts.append(_hanging(reasons.GLYPHS[row.outcome], sentence, STYLES[row.outcome]))
+    for name in summary.candidate_names():
+        rows = [row for row in summary.rows if row.name == name]
+        if all(row.outcome == "not_applicable" for row in rows):  # of a single target the table says enough
+            parts.append(_hanging(reasons.GLYPHS["not_applicable"], f"{name}: {reasons.reason(rows[0])}", "default"))
     parts += [_hanging("!", note, "yellow") for note in summary.notes]
     tone = STYLES[reasons.state(summary).tone]
     parts += [Text(), Text(f"{summary.model}: {summary.decision}", style=f"bold {tone}")]

@@ -150,3 +150,13 @@ def test_importing_the_room_loads_no_heavy_library():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_what_applies_nowhere_is_told_once_with_its_reason(summary):
+    gone = [
+        row.model_copy(update={"name": "qat_int8", "outcome": "not_applicable", "reason": "qat: it takes Dense."})
+        for row in (summary.rows[0], summary.rows[0].model_copy(update={"target": "tfs"}))
+    ]
+    text = terminal.as_text(summary.model_copy(update={"rows": (*summary.rows, *gone)}))
+
+    assert text.count("qat_int8: qat: it takes Dense.") == 1

@@ -18,7 +18,7 @@ from tasks.foundations.record import Record
 from tasks.models import onnx_file
 from tasks.models.rows import count, match
 from tasks.models.signature import Signature
-from tasks.techniques import kernels, processor
+from tasks.techniques import kernels, processor, zero_points
 from tasks.techniques.calibration import Method, Ranges, Rows, measure_ranges
 from tasks.techniques.nodes import select
 from tasks.techniques.step import Place, Step
@@ -134,7 +134,9 @@ class Int8Static(Record):
             reduce_range=processor.reduced(self.reduce_range),
             nodes_to_exclude=excluded,
         )
-        return onnx.load(str(target))
+        quantized = onnx.load(str(target))
+        zero_points.share(quantized.graph)
+        return quantized
 
 
 def _operators(model: Any) -> list[str]:

@@ -33,6 +33,7 @@ from tasks.evaluation.assess import CONTROL, assess
 from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
 from tasks.evaluation.judge import undecided
 from tasks.evaluation.latency import Samples
+from tasks.evaluation.meaning import meaning_of
 from tasks.foundations.locks import hold, machine_lock
 from tasks.models import sizes
 from tasks.models.build import BuildRequest, build
@@ -63,8 +64,8 @@ class Script:
         """How models are trained and fine-tuned."""
         config = self.config
         assert config.training is not None
-        output = getattr(config.task, "output", None)
-        return FitSettings(training=config.training, output=output, seed=config.seed, folder=str(self.plan.folder))
+        meaning = meaning_of(config.task)
+        return FitSettings(training=config.training, meaning=meaning, seed=config.seed, folder=str(self.plan.folder))
 
     def folder(self, name: str) -> Path:
         """A new empty folder."""
@@ -104,9 +105,9 @@ def main(config: str, out: str) -> None:
 def make_reference(script: Script) -> dict[str, Split]:
     """Data, trained model, its predictions."""
     config, where = script.config, str(script.plan.folder)
-    output = getattr(config.task, "output", None)
     with script.step("build"):
-        built = build(BuildRequest(source=config.model, folder=where, seed=config.seed, output=output))
+        meaning = meaning_of(config.task)
+        built = build(BuildRequest(source=config.model, folder=where, seed=config.seed, meaning=meaning))
     with script.step("read"):
         expected = Expected.model_validate(built.signature, from_attributes=True)
         data = script.folder("data")

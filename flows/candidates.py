@@ -10,7 +10,6 @@ from flows.desk import Desk
 from tasks.bridge import bridge
 from tasks.compress import compress
 from tasks.convert import convert
-from tasks.evaluation.task import Classification
 from tasks.foundations.errors import InputError, NotApplicable, StepFailed
 from tasks.models import sizes
 from tasks.predict import REFERENCE_BATCH, predict
@@ -175,7 +174,6 @@ class _Making:
 
 def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _Pending:
     target = desk.config.targets[place]
-    classifies = isinstance(desk.config.task, Classification)
     in_onnx = target.form == "onnx"
     model = made.onnx[-1] if in_onnx else made.saved_model
     return _Pending(
@@ -184,7 +182,7 @@ def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _
         steps=[*made.training, *(made.onnx if in_onnx else [])],
         model=model,
         predictions=predict.submit(desk.executor, name, place, target, model, dataset),
-        golden=rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, classifies),
+        golden=rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, desk.config.task),
     )
 
 

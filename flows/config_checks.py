@@ -29,6 +29,8 @@ def problems(plan: "Plan") -> list[Problem]:
         *_sources(config, plan.folder),
         *_entrypoints(config, plan.folder),
         *_training(config),
+        *_losses(config),
+        *_own_metric(config),
         *_chains(config),
         *_inference_only(config),
         *_gates(config),
@@ -60,8 +62,8 @@ def _entrypoints(config: "Config", folder: Path) -> Iterator[Problem]:
     from tasks.evaluation.gates import is_function, metric_functions
 
     named: list[tuple[Where, str]] = []
-    if config.training and config.training.loss.partition(":")[2]:
-        named.append((("training", "loss"), config.training.loss))
+    losses = config.training.losses if config.training else {}
+    named += [(("training", "loss", *([name] if name else [])), each) for name, each in losses.items() if ":" in each]
     named += [
         (("candidates", name, index, "student"), technique.student)
         for name, chain in config.candidates.items()
@@ -92,6 +94,37 @@ def _training(config: "Config") -> Iterator[Problem]:
                 yield ("candidates", name), f"{trains} trains, and nothing says how: add a training section."
     if not config.model.needs_training and config.training is not None and not config.fine_tunes:
         yield ("training",), f"{config.model.kind} yields a trained model and no technique fine-tunes: remove it."
+
+
+def _losses(config: "Config") -> Iterator[Problem]:
+    """Whether the losses fit the task, as far as the config alone tells."""
+    from tasks.training.losses import CLASS, FITTING, unsaid
+
+    training, task = config.training, config.task
+    if training is None:
+        return
+    if isinstance(training.loss, dict) and task.kind != "custom":
+        yield (
+            ("training", "loss"),
+            f"a loss for each output is for labels of several outputs, and a {task.kind} task has one array of labels. "
+            "Name one loss, or write task: {kind: custom}.",
+        )
+    for output, name in training.losses.items():
+        where = ("training", "loss", *([output] if output else []))
+        if ":" not in name and name not in FITTING[task.kind]:
+            fitting = ", ".join(sorted(FITTING[task.kind]))
+            yield where, f"{name} does not fit the task {task.kind}. Fitting ones: {fitting}."
+        elif name in CLASS and getattr(task, "output", None) is None:
+            yield where, unsaid(name)
+
+
+def _own_metric(config: "Config") -> Iterator[Problem]:
+    from tasks.evaluation.primary import primary
+
+    try:
+        primary(config.task, config.gates, config.choose)
+    except InputError as error:
+        yield ("task",), str(error)
 
 
 def _inference_only(config: "Config") -> Iterator[Problem]:
@@ -132,13 +165,15 @@ def _gates(config: "Config") -> Iterator[Problem]:
 
 
 def _choice(config: "Config") -> Iterator[Problem]:
-    from tasks.evaluation.gates import FAMILIES, is_function
+    from tasks.evaluation.gates import FAMILIES, NO_CLASSES, is_function, not_of_task
     from tasks.evaluation.metrics import metrics_of
 
     metric = config.choose.metric
     known = [*metrics_of(config.task), *(name for name, family in FAMILIES.items() if family != "quality")]
     if not is_function(metric) and metric not in known:
-        yield ("choose",), f"{metric} is no metric of this {config.task.kind} task. It has: {', '.join(known)}."
+        yield ("choose",), not_of_task(metric, config.task, known)
+    if metric == "agreement" and config.task.kind in ("regression", "custom"):
+        yield ("choose",), NO_CLASSES.format(config.task.kind)
 
 
 def _serving(config: "Config") -> Iterator[Problem]:

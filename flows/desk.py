@@ -15,6 +15,7 @@ from flows.config import Config, Plan
 from flows.control import RegistryAliases, open_control, registry_place
 from flows.home import Home, home
 from flows.running import running
+from tasks.evaluation.meaning import meaning_of
 from tasks.execution.steps import Executor
 from tasks.foundations import progress
 from tasks.foundations.workers import Workers
@@ -70,7 +71,7 @@ class Desk:
             return None
         return FitSettings(
             training=self.config.training,
-            output=getattr(self.config.task, "output", None),
+            meaning=meaning_of(self.config.task),
             seed=self.config.seed,
             folder=str(self.plan.folder),
         )

@@ -14,11 +14,13 @@ from tasks.bundle.verify import verify
 from tasks.data.dataset import Split, open_dataset
 from tasks.evaluation.assess import CHAMPION
 from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
+from tasks.evaluation.meaning import meaning_of
 from tasks.foundations.errors import DigestMismatch, InputError, StepFailed
 from tasks.journal.fold import fold
 from tasks.judge import judge
 from tasks.measure import measure
 from tasks.models import sizes
+from tasks.models.output import judged_output
 from tasks.models.signature import Signature
 from tasks.predict import predict
 from tasks.promotion.known import check_servers
@@ -129,7 +131,7 @@ def gate(
             objective=desk.config.choose,
             folder=str(desk.plan.folder),
             split=split,
-            output=next(iter(signature.outputs)),
+            output=judged_output(signature, meaning_of(desk.config.task)),
             reference=str(desk.store.path(predictions.digest)),
             candidates=tuple(
                 _entry(desk, each, yardstick(desk.config.chains(), each.name))

@@ -9,7 +9,7 @@ from flows.desk import Desk
 from flows.story import Story
 from tasks.evaluation.assessment import Assessed, Assessment
 from tasks.evaluation.latency import RESOLUTION
-from tasks.evaluation.task import Classification, primary_metric
+from tasks.evaluation.primary import primary
 from tasks.execution.steps import StageRun
 from tasks.reports.limits import limit_lines
 from tasks.reports.summary import CandidateRow, Quality, ReleaseSummary, Stage, TargetSummary
@@ -20,6 +20,7 @@ from tasks.runtimes.samples import read_measurement
 def summarize(desk: Desk, story: Story) -> ReleaseSummary:
     """Everything that is known of the release now; what is not known yet is absent."""
     config = desk.config
+    leading = primary(config.task, config.gates, config.choose)
     champion = story.champion.version
     assessments = {place: each.assessment for place, each in story.gated.items()}
     reference = next(iter(assessments.values())).reference if assessments else None
@@ -38,8 +39,8 @@ def summarize(desk: Desk, story: Story) -> ReleaseSummary:
         champion=f"version {champion}" if champion is not None else None,
         winners=dict(story.winners),
         objective=f"{'maximize' if config.choose.maximizes else 'minimize'} {config.choose.metric}",
-        primary_metric=primary_metric(config.task),
-        higher_is_better=isinstance(config.task, Classification),
+        primary_metric=leading.name,
+        higher_is_better=leading.higher_is_better,
         reference=Quality.model_validate(reference.model_dump()) if reference else Quality(),
         rows=tuple(_row(desk, story, each, assessments.get(each.target)) for each in story.contestants),
         stages=tuple(_stage(each) for each in desk.executor.stages),
@@ -68,7 +69,7 @@ def _row(desk: Desk, story: Story, each: Contestant, assessment: Assessment | No
     }
     judged = {row.name: row for row in assessment.candidates} if assessment else {}
     if each.name in judged:
-        facts |= _judged(judged[each.name], primary_metric(desk.config.task))
+        facts |= _judged(judged[each.name], primary(desk.config.task, desk.config.gates, desk.config.choose).name)
     if each.failure:
         facts |= {"outcome": "broken" if each.applies else "not_applicable", "reason": each.failure}
     return CandidateRow(**facts)
@@ -123,6 +124,7 @@ def _target(desk: Desk, story: Story, place: str) -> TargetSummary:
     target = desk.config.targets[place]
     gated = story.gated.get(place)
     settings = target.model_dump(mode="json")
+    leading = primary(desk.config.task, desk.config.gates, desk.config.choose)
     if gated is None:
         return TargetSummary(settings=settings)
     ratio = gated.assessment.control_ratio
@@ -134,7 +136,7 @@ def _target(desk: Desk, story: Story, place: str) -> TargetSummary:
         control_interval=gated.assessment.control_interval,
         control_ok=None if ratio is None else max(ratio, 1 / ratio) <= RESOLUTION,
         rounds=measurement.rounds if measurement else None,
-        limits=limit_lines(desk.config.gates, place, primary_metric(desk.config.task), _partners(gated.assessment)),
+        limits=limit_lines(desk.config.gates, place, leading.name, _partners(gated.assessment)),
         reason=gated.assessment.reason,
     )
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.meaning import meaning_of
+from tasks.evaluation.task import AnyTask
 from tasks.execution.steps import Executor, Step
 from tasks.models.load import InspectRequest, LoadRequest, Trained
 from tasks.models.sources._source import Inspected
@@ -19,7 +20,7 @@ LIBRARIES = {
 
 
 @task(name="load", cache_policy=NO_CACHE, persist_result=False)
-def load(executor: Executor, source: Trained, folder: Path, kind: Classification | Regression) -> Artifact:
+def load(executor: Executor, source: Trained, folder: Path, kind: AnyTask) -> Artifact:
     """Publish the model folder of a trained model; its files are read each time, and opened when they have changed.
 
     Args:
@@ -34,7 +35,7 @@ def load(executor: Executor, source: Trained, folder: Path, kind: Classification
     Raises:
         InputError: the files are damaged, unsafe or no model that fits the task.
     """
-    output = kind.output if isinstance(kind, Classification) else None
+    meaning = meaning_of(kind)
     found: Inspected = executor.perform(
         "inspect", "tasks.models.load:inspect", InspectRequest(source=source, folder=str(folder)), once=True
     )
@@ -46,7 +47,7 @@ def load(executor: Executor, source: Trained, folder: Path, kind: Classification
         settings={
             "model": found.digest,
             "source": source.model_dump(mode="json", exclude={"path"}),  # the same content elsewhere is the same model
-            "output": output,
+            "meaning": meaning.model_dump(),
         },
         rooms=("models",),
         libraries=LIBRARIES[found.format],
@@ -55,5 +56,5 @@ def load(executor: Executor, source: Trained, folder: Path, kind: Classification
     )
     return executor.produce(
         step,
-        lambda out: LoadRequest(source=source, folder=str(folder), digest=found.digest, output=output, out=str(out)),
+        lambda out: LoadRequest(source=source, folder=str(folder), digest=found.digest, meaning=meaning, out=str(out)),
     )

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.data.expected import Expected
 from tasks.data.write import ReadRequest
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.task import AnyTask
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
 from tasks.models.signature import Signature
@@ -19,7 +19,7 @@ def read(
     executor: Executor,
     source: Record,
     folder: Path,
-    kind: Classification | Regression,
+    kind: AnyTask,
     signature: Signature,
     needs_train: bool,
 ) -> Artifact:
@@ -28,13 +28,13 @@ def read(
     Raises:
         InputError: the data is not usable; the sentence names split, column and row.
     """
-    classes = getattr(kind, "classes", None) or ()
+    classes, judged = getattr(kind, "classes", None) or (), getattr(kind, "judged", None)
     step = Step(
         name="read",
         job="tasks.data.write:read_data",
         format="dataset",
         inputs={},
-        settings={"source": source.model_dump(mode="json"), "task": kind.kind, "classes": classes},
+        settings={"source": source.model_dump(mode="json"), "task": kind.kind, "classes": classes, "judged": judged},
         rooms=("data",),
         always=True,
         once=True,
@@ -49,6 +49,7 @@ def read(
             out=str(out),
             needs_train=needs_train,
             classes=classes,
+            judged=judged,
             signature=Expected.model_validate(signature, from_attributes=True),
         ),
     )

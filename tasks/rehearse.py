@@ -5,6 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle.golden_job import GoldenRequest
 from tasks.data.dataset import open_dataset
+from tasks.evaluation.task import AnyTask
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
 from tasks.runtimes.environment import cpu_class
@@ -20,7 +21,7 @@ def rehearse(
     model: Artifact,
     dataset: Artifact,
     registered: str,
-    classification: bool,
+    kind: AnyTask,
 ) -> Artifact:
     """Publish golden requests with the candidate's own answers, and a SavedModel's warm-up records.
 
@@ -32,18 +33,19 @@ def rehearse(
         model: in the form that the target opens.
         dataset: the release's data.
         registered: name that the model is served under.
-        classification: the top class of every row is guarded too.
+        kind: the task; the top class of every row is guarded too where it is a classification.
 
     Raises:
         StepFailed: the answers are not finite, or not the same twice.
     """
     settings = target.model_dump(mode="json")
+    guarded = {"classification": kind.kind == "classification", "judged": getattr(kind, "judged", None)}
     step = Step(
         name=f"rehearse {place}",
         job="tasks.bundle.golden_job:write_golden",
         format="golden",
         inputs={"model": model, "data": dataset},
-        settings={"target": settings, "classification": classification, "model": registered},
+        settings={"target": settings, "model": registered, **guarded},
         rooms=("bundle", "runtimes", "models", "data"),
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
@@ -56,7 +58,7 @@ def rehearse(
             folder=str(executor.store.path(model.digest)),
             target=target,
             split=split,
-            classification=classification,
+            **guarded,
             seed=executor.seed,
             out=str(out),
             model=registered,

@@ -5,7 +5,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.meaning import meaning_of
+from tasks.evaluation.task import AnyTask
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
 from tasks.models.build import BuildResult
@@ -24,7 +25,7 @@ def train(
     built: BuildResult,
     dataset: Artifact,
     training: TrainingConfig,
-    kind: Classification | Regression,
+    kind: AnyTask,
 ) -> Artifact:
     """Train the model of a config.
 
@@ -33,7 +34,7 @@ def train(
     """
     settings = FitSettings(
         training=training,
-        output=kind.output if isinstance(kind, Classification) else None,
+        meaning=meaning_of(kind),
         seed=executor.seed,
         folder=str(folder),
     )

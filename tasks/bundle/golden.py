@@ -53,10 +53,19 @@ class Golden(Record):
 
 
 class Origin(Record):
-    """Where golden answers come from; see `Golden` for the fields."""
+    """Where golden answers come from; see `Golden` for the fields.
+
+    Attributes:
+        seed: of the choice of rows.
+        classification: the top class of the judged output is guarded.
+        judged: that output, None for the first.
+        cpu_flags: of the machine.
+        runtime: settings of the target.
+    """
 
     seed: int = 0
     classification: bool = False
+    judged: str | None = None
     cpu_flags: tuple[str, ...] = ()
     runtime: dict[str, Any] = {}
 
@@ -104,7 +113,7 @@ def make_golden(folder: Path, inputs: Mapping[str, Array], run: Run, origin: Ori
         tolerances={
             name: _tolerance(values, [np.asarray(again[name]) for again in repeats]) for name, values in answers.items()
         },
-        top1=_top1_output(answers) if origin.classification else None,
+        top1=_top1_output(answers, origin.judged) if origin.classification else None,
         cpu_flags=origin.cpu_flags,
         runtime=origin.runtime,
     )
@@ -202,11 +211,11 @@ def _text(values: Array) -> Array:
     return np.array(flat, dtype=np.str_).reshape(values.shape)
 
 
-def _top1_output(answers: dict[str, Array]) -> str | None:
-    """The only output with one row of at least two scores a request, or None where there is no such thing."""
-    names = [name for name, values in answers.items() if values.dtype.kind == "f" and values.ndim == 2]
-    wide = [name for name in names if answers[name].shape[1] > 1]
-    return wide[0] if len(wide) == 1 else None
+def _top1_output(answers: dict[str, Array], judged: str | None) -> str | None:
+    """The judged output if it has at least two scores a request, else None."""
+    name = judged or next(iter(answers))
+    values = answers[name]
+    return name if values.dtype.kind == "f" and values.ndim == 2 and values.shape[1] > 1 else None
 
 
 def _check_answers(answers: dict[str, Array], rows: int) -> None:

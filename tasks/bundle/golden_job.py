@@ -24,6 +24,7 @@ class GoldenRequest(Record):
         target: a choice of tasks/runtimes.
         split: the test split.
         classification: the top class of every row is guarded too.
+        judged: output that it is seen in, None for the first.
         seed: of the choice of rows.
         rows: how many; at least 16, all rows where there are fewer.
         out: absolute path of an empty folder.
@@ -34,6 +35,7 @@ class GoldenRequest(Record):
     target: Target
     split: Split
     classification: bool
+    judged: str | None = None
     seed: int = 0
     rows: int = ROWS
     out: str
@@ -57,6 +59,7 @@ def write_golden(request: GoldenRequest) -> Golden:
     origin = Origin(
         seed=request.seed,
         classification=request.classification,
+        judged=request.judged,
         cpu_flags=read_environment(()).flags,
         runtime=request.target.model_dump(mode="json"),
     )

@@ -52,8 +52,12 @@ Inputs = Annotated[
 ]
 Label = Annotated[str | None, Field(description="Column of the labels: classes as integers or words, or numbers.")]
 Labels = Annotated[
-    list[str] | None,
-    Field(min_length=1, description="Columns of the labels where a row has several, stacked to (rows, k); or label."),
+    list[str] | dict[str, str | list[str]] | None,
+    Field(
+        min_length=1,
+        description="Columns of the labels where a row has several, stacked to (rows, k); or output name -> column, or "
+        "columns, of a custom task with labels for several outputs; or label.",
+    ),
 ]
 Slices = Annotated[
     list[str] | dict[str, str],
@@ -98,7 +102,7 @@ class TableSource(Protocol):
         """See `Label`."""
 
     @property
-    def labels(self) -> list[str] | None:
+    def labels(self) -> list[str] | dict[str, str | list[str]] | None:
         """See `Labels`."""
 
     @property
@@ -119,7 +123,7 @@ class Part(NamedTuple):
 
     Attributes:
         role: `inputs`, `labels` or `slices`.
-        name: of the input or slice.
+        name: of the input or slice, or of the output that labels belong to; empty where labels are one array.
         columns: what it is made of.
         stacked: (rows, k), also for one column; else the column as it is.
         shape: of one row, None as it comes.
@@ -135,8 +139,10 @@ class Part(NamedTuple):
 
     @property
     def what(self) -> str:
-        """For sentences: `input 'age'`, `labels`, `slice 'sex'`."""
-        return "labels" if self.role == "labels" else f"{self.role[:-1]} {self.name!r}"
+        """For sentences: `input 'age'`, `labels`, `labels 'digit'`, `slice 'sex'`."""
+        if self.role == "labels":
+            return f"labels {self.name!r}" if self.name else "labels"
+        return f"{self.role[:-1]} {self.name!r}"
 
 
 def check_keys(source: TableSource) -> None:
@@ -167,7 +173,8 @@ def parts_of(source: TableSource, file: str, names: Sequence[str], wide: frozens
         InputError: names that the file lacks or has twice, or no column is left for the inputs.
     """
     _check_names(file, names)
-    labels = (source.label,) if source.label is not None else tuple(source.labels or ())
+    targets = _targets(source)
+    labels = tuple(column for part in targets for column in part.columns)
     slices = source.slices if isinstance(source.slices, dict) else {name: name for name in source.slices}
     require_columns(file, names, [*labels, *slices.values(), *([source.split_column] if source.split_column else [])])
     others = [*labels, *slices.values(), source.split_column]
@@ -177,7 +184,18 @@ def parts_of(source: TableSource, file: str, names: Sequence[str], wide: frozens
     return [
         *inputs,
         *(Part("slices", name, (column,)) for name, column in slices.items()),
-        Part("labels", "labels", labels, stacked=source.label is None),
+        *targets,
+    ]
+
+
+def _targets(source: TableSource) -> list[Part]:
+    if source.label is not None:
+        return [Part("labels", "", (source.label,))]
+    if not isinstance(source.labels, dict):
+        return [Part("labels", "", tuple(source.labels or ()), stacked=True)]
+    return [
+        Part("labels", name, (columns,)) if isinstance(columns, str) else Part("labels", name, tuple(columns), True)
+        for name, columns in source.labels.items()
     ]
 
 

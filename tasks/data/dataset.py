@@ -2,7 +2,8 @@
 
     dataset.json                      names, dtypes, shapes and row counts of every split; names of the classes
     <split>/inputs/<name>.npy         (rows, ...) any dtype but object
-    <split>/labels.npy                (rows,) or (rows, k)
+    <split>/labels.npy                (rows,) or (rows, k); of a custom task (rows, ...)
+    <split>/labels/<output>.npy       (rows, ...) instead, where a custom task has labels for several outputs
     <split>/slices/<name>.npy         (rows,) strings or integers: the group of each row
 
 Splits are `train`, `validation`, `calibration` and `test`.
@@ -28,12 +29,14 @@ class Split(Record):
         inputs: names of the inputs, in the user's order.
         rows: number of rows.
         slices: names of the slice columns.
+        targets: outputs that have labels of their own; empty where the labels are one array.
     """
 
     folder: str
     inputs: tuple[str, ...]
     rows: int
     slices: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def input_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Name -> read-only memory map, (rows, ...)."""
@@ -43,8 +46,10 @@ class Split(Record):
         """Name -> absolute path of its `.npy`, for jobs of rooms that do not know what a data set is."""
         return {name: str(Path(self.folder) / "inputs" / f"{name}.npy") for name in self.inputs}
 
-    def labels(self) -> np.ndarray[Any, Any]:
-        """(rows,) or (rows, k), read-only memory map."""
+    def labels(self) -> Any:
+        """(rows, ...) read-only memory map; output name -> such an array where there are `targets`."""
+        if self.targets:
+            return {name: _map(Path(self.folder) / "labels" / f"{name}.npy") for name in self.targets}
         return _map(Path(self.folder) / "labels.npy")
 
     def slice_columns(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -61,6 +66,7 @@ def open_dataset(folder: Path) -> dict[str, Split]:
             inputs=tuple(content[name]["inputs"]),
             rows=content[name]["rows"],
             slices=tuple(content[name]["slices"]),
+            targets=tuple(content[name].get("targets", ())),
         )
         for name in SPLITS
         if name in content

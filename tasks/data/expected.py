@@ -18,15 +18,22 @@ class Tensor(Record):
 
 
 class Expected(Record):
-    """Inputs and outputs of the model by name, in the model's order."""
+    """Inputs and outputs of the model by name, in the model's order.
+
+    Attributes:
+        inputs: what it takes.
+        outputs: what it gives.
+        judged: the output that the labels belong to, None for the first.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    judged: str | None = None
 
     @property
     def width(self) -> int | None:
-        """Size of the first output's last axis: the number of classes, or 1."""
-        shape = next(iter(self.outputs.values())).shape
+        """Size of the last axis of the output that the labels belong to: the number of classes, or 1."""
+        shape = self.outputs[self.judged or next(iter(self.outputs))].shape
         return shape[-1] if len(shape) > 1 else 1

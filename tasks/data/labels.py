@@ -66,7 +66,15 @@ def _classes(tables: dict[str, Table], names: tuple[str, ...], width: int | None
     return Encoded({split: _numbered(split, table, known, source) for split, table in flat.items()}, known)
 
 
-ENCODERS: dict[str, Callable[[dict[str, Table], tuple[str, ...], int | None], Encoded]] = {"classification": _classes}
+def _named(tables: dict[str, Table], names: tuple[str, ...], width: int | None) -> Encoded:
+    """Labels of several columns need no numbers; the config's names are those of the columns."""
+    return Encoded(tables, names)
+
+
+ENCODERS: dict[str, Callable[[dict[str, Table], tuple[str, ...], int | None], Encoded]] = {
+    "classification": _classes,
+    "multilabel": _named,
+}
 
 
 def listed(names: Iterable[Any]) -> str:
@@ -96,12 +104,13 @@ def _not_one_hot(split: str, row: int, values: Array, shape: tuple[int, ...]) ->
     where = f"data: {split} labels have shape {shape}, and row {row} is {shown}"
     if bool(((values >= 0) & (values <= 1)).all()) and np.isclose(values.sum(dtype=np.float64), 1, atol=1e-3):
         return (
-            f"{where}: it shares one label out among classes. Soft labels are not supported; give one class a row, "
-            "e.g. labels.argmax(axis=1), if the largest share is what is meant."
+            f"{where}: it shares one label out among classes. A classification learns from one class a row: give "
+            "labels.argmax(axis=1) if the largest share is what is meant, or the shares to a task: {kind: custom}."
         )
     return (
         f"{where}. Several labels a row must be one-hot: a single 1 among zeros. One class a row is expected, (rows,) "
-        "integers or words; labels of sequences (one a time step) and several labels at once are not supported."
+        "integers or words. For several labels at once, 0 or 1 in each column, write task: {kind: multilabel}; for "
+        "labels of sequences (one a time step), {kind: custom}."
     )
 
 

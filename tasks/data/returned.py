@@ -16,16 +16,29 @@ KINDS = "biufUS"  # bool, integers, floats, strings
 
 
 class Table(NamedTuple):
-    """One split in memory or mapped: (rows, ...) inputs by name, (rows, ...) labels, (rows,) slices by name."""
+    """One split in memory or mapped.
+
+    Attributes:
+        inputs: name -> (rows, ...).
+        labels: (rows, ...); where they are given by output name, the first of them.
+        slices: name -> (rows,).
+        by_output: output name -> (rows, ...) labels; empty where they are one array.
+    """
 
     inputs: dict[str, Array]
     labels: Array
     slices: dict[str, Array]
+    by_output: Mapping[str, Array] = {}
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(self.labels)
+
+    @property
+    def targets(self) -> dict[str, Array]:
+        """What to call them -> labels: `labels`, or `labels 'digit'` of every output that has some."""
+        return {f"labels {name!r}": array for name, array in self.by_output.items()} or {"labels": self.labels}
 
 
 def tables(returned: Any, needs_train: bool) -> dict[str, Table]:
@@ -76,13 +89,24 @@ def _table(split: str, content: Any) -> Table:
     named = inputs if isinstance(inputs, Mapping) else {"input": inputs}
     if not named:
         raise InputError(f"data: {split} has no inputs: the dict is empty.")
-    table = Table(
-        {_name(split, name): _array(f"{split} input {name!r}", value) for name, value in named.items()},
-        _array(f"{split} labels", content["labels"]),
-        {_name(split, name): _array(f"{split} slice {name!r}", value) for name, value in slices.items()},
-    )
+    labels, by_output = _labels(split, content["labels"])
+    table = Table(_named_arrays(split, "input", named), labels, _named_arrays(split, "slice", slices), by_output)
     _same_rows(split, table)
     return table
+
+
+def _labels(split: str, labels: Any) -> tuple[Array, dict[str, Array]]:
+    """One array of labels; the first, and all by output name, where they are given so."""
+    if not isinstance(labels, Mapping):
+        return _array(f"{split} labels", labels), {}
+    if not labels:
+        raise InputError(f"data: {split} has no labels: the dict is empty.")
+    by_output = _named_arrays(split, "labels", labels)
+    return next(iter(by_output.values())), by_output
+
+
+def _named_arrays(split: str, what: str, arrays: Mapping[str, Any]) -> dict[str, Array]:
+    return {_name(split, name): _array(f"{split} {what} {name!r}", value) for name, value in arrays.items()}
 
 
 def _array(what: str, value: Any) -> Array:
@@ -110,7 +134,7 @@ def _name(split: str, name: Any) -> str:
 
 def _same_rows(split: str, table: Table) -> None:
     rows = {f"input {name!r}": len(array) for name, array in table.inputs.items()}
-    rows["labels"] = len(table.labels)
+    rows |= {what: len(array) for what, array in table.targets.items()}
     rows |= {f"slice {name!r}": len(array) for name, array in table.slices.items()}
     if len(set(rows.values())) > 1:
         counts = ", ".join(f"{what} has {count}" for what, count in rows.items())
@@ -132,7 +156,16 @@ def _same_names(found: Mapping[str, Table]) -> None:
                 f"data: {split} has the inputs {list(table.inputs)}, {first} has {list(found[first].inputs)}. "
                 "Every split needs the same inputs in the same order."
             )
+        if set(table.by_output) != set(found[first].by_output):
+            raise InputError(
+                f"data: {split} has labels for {_listed(table)}, {first} for {_listed(found[first])}. Every split "
+                "needs the same labels."
+            )
         _same_forms(split, table, first, found[first])
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(table.by_output) or "no output by name"
 
 
 def _same_forms(split: str, table: Table, first: str, other: Table) -> None:

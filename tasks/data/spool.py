@@ -123,10 +123,10 @@ def _mapped(parts: Sequence[Part], spools: Sequence[_Spool], split: str) -> dict
     content: dict[str, Any] = {"inputs": {}, "slices": {}}
     for part, target in zip(parts, spools, strict=True):
         array = map_array(target.path, f"{split} {part.what}")
-        if part.role == "labels":
-            content["labels"] = array
+        if part.name:
+            content.setdefault(part.role, {})[part.name] = array
         else:
-            content[part.role][part.name] = array
+            content[part.role] = array
     return content
 
 

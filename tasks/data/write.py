@@ -16,7 +16,9 @@ from tasks.data.check import (
     check_against_signature,
     check_classes,
     check_finite,
+    check_label_names,
     check_labels,
+    constant_labels,
     match_names,
     missing_in_calibration,
 )
@@ -44,10 +46,12 @@ class ReadRequest(Record):
         source: a choice of `tasks.data.sources`.
         folder: absolute path of the config's folder.
         task: what the labels mean.
+        judged: the output that they belong to, None for the first.
         seed: decides the rows of splits that are left out.
         out: absolute path of an empty folder.
         needs_train: False for a model that comes trained.
-        classes: names of the classes in the order of their integers; empty: words are numbered in sorted order.
+        classes: names of the classes in the order of their integers; empty: words are numbered in sorted order. Of a
+            multilabel task, names of the labels in the order of their columns.
         signature: the model's signature; the inputs are checked against it and written in its dtypes. None for data
             without a model: nothing is checked against one, floats are written as float32.
     """
@@ -59,6 +63,7 @@ class ReadRequest(Record):
     out: str
     needs_train: bool = True
     classes: tuple[str, ...] = ()
+    judged: str | None = None
     signature: Expected | None = None
 
 
@@ -67,7 +72,7 @@ class ReadResult(Record):
 
     Attributes:
         rows: rows of every split.
-        classes: distinct classes over all splits, 0 for regression.
+        classes: distinct classes over all splits, 0 for tasks without.
         class_names: of the classes in the order of their integers; empty where they have none.
         source_digest: sha256 over the user's data code.
         warnings: sentences for the user.
@@ -94,14 +99,17 @@ def read_data(request: ReadRequest) -> ReadResult:
 def _read(request: ReadRequest, out: Path, scratch: Path) -> ReadResult:
     folder = Path(request.folder)
     reading = Reading(folder, scratch, request.seed, request.task)
-    width = request.signature.width if request.signature else None
-    given, names = encode(
-        tables(request.source.read(reading), request.needs_train), request.task, request.classes, width
-    )
+    expected = request.signature.model_copy(update={"judged": request.judged}) if request.signature else None
+    width = expected.width if expected else None
+    found = tables(request.source.read(reading), request.needs_train)
+    check_label_names(found["test"], request.task, expected)
+    given, names = encode(found, request.task, request.classes, width)
     classes, warnings = _check(given, request, width, names)
     selections, more = complete(given, request.seed)
     if request.task == "classification":
         more += missing_in_calibration(_labels(selections["calibration"]), classes, names)
+    if request.task == "multilabel":
+        more += constant_labels(given["test"].labels, names)
     dtypes = _dtypes(given["test"], request.signature)
     described = {
         split: _write_split(selections[split], dtypes, request.task, out / split)
@@ -128,8 +136,13 @@ def _check(
             check_finite(f"{split} input {name!r}", array)
         if request.signature:
             check_against_signature(table, request.signature, split)
-        classes[split] = check_labels(split, table.labels, request.task, len(names) if names and not width else width)
+        for what, labels in table.targets.items():
+            classes[split] = check_labels(f"{split} {what}", labels, request.task, _width(width, names), names)
     return classes, check_classes(classes, names) if request.task == "classification" else []
+
+
+def _width(width: int | None, names: tuple[str, ...]) -> int | None:
+    return len(names) if names and not width else width
 
 
 def _labels(selection: Selection) -> Array:
@@ -157,7 +170,7 @@ def _write_split(
             name: write_array(folder / "inputs" / f"{name}.npy", array, rows, dtypes[name])
             for name, array in table.inputs.items()
         },
-        "labels": write_array(folder / "labels.npy", table.labels, rows, _label_dtype(table.labels, task)),
+        **_write_labels(table, rows, task, folder),
         "slices": {},
     }
     for name, array in table.slices.items():
@@ -166,9 +179,27 @@ def _write_split(
     return described
 
 
-def _label_dtype(labels: Array, task: Task) -> np.dtype[Any]:
+def _write_labels(table: Table, rows: Array | None, task: Task, folder: Path) -> dict[str, Any]:
+    if not table.by_output:
+        dtype = _label_dtype(table.labels, task)
+        return {"labels": write_array(folder / "labels.npy", table.labels, rows, dtype)}
+    (folder / "labels").mkdir()
+    return {
+        "targets": {
+            name: write_array(folder / "labels" / f"{name}.npy", array, rows, _label_dtype(array, task))
+            for name, array in table.by_output.items()
+        }
+    }
+
+
+def _label_dtype(labels: Array, task: Task) -> np.dtype[Any] | None:
+    """Integers for classes; numbers as losses take them; what only a metric of the user's own reads, as it is."""
+    if task == "custom":
+        return None
     if task == "classification":
         return np.dtype("int64")
+    if task == "multilabel":
+        return np.dtype("float32")
     return labels.dtype if labels.dtype.kind == "f" else np.dtype("float64")
 
 

@@ -14,13 +14,22 @@ import numpy as np
 
 from tasks.evaluation.assessment import Assessed, Assessment, AssessRequest, Entry, Quality
 from tasks.evaluation.choice import Judged, Outcome, choose, pareto
-from tasks.evaluation.evaluate import UserMetric, agreement, evaluate, evaluate_classes, evaluate_slices
+from tasks.evaluation.evaluate import (
+    UserMetric,
+    agreement,
+    differences,
+    evaluate,
+    evaluate_classes,
+    evaluate_slices,
+)
 from tasks.evaluation.evidence import Evidence, Setting
 from tasks.evaluation.gates import FAMILIES, is_function, metric_functions
 from tasks.evaluation.judge import judge
 from tasks.evaluation.latency import RESOLUTION, Samples, control_is_off, speedup, value
+from tasks.evaluation.primary import Primary, primary
+from tasks.evaluation.rows import Arrays, named
 from tasks.evaluation.slices import slice_rows
-from tasks.evaluation.task import Classification, primary_metric
+from tasks.evaluation.task import Custom
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import SlipwayError, StepFailed
@@ -40,16 +49,15 @@ def assess(request: AssessRequest) -> Assessment:
     Raises:
         SlipwayError: the reference itself cannot be judged: labels, outputs and task do not fit.
     """
-    labels = np.asarray(request.split.labels())
     functions = _functions(request)
     samples = read(request)
-    reference = _load(request.reference, request.output)
+    leading = primary(request.task, request.gates, request.objective)
     entries = {entry.name: entry for entry in request.candidates}
     setting = Setting(
         task=request.task,
         target=request.target,
-        labels=labels,
-        reference=Evidence(name="reference", digest="reference", outputs=reference),
+        labels=request.split.labels(),
+        reference=_read("reference", "reference", request.reference, request),
         float32=_evidence(entries["float32"], request, samples),
         champion=_evidence(request.champion, request, samples) if request.champion else None,
         samples=samples,
@@ -57,11 +65,11 @@ def assess(request: AssessRequest) -> Assessment:
         functions=functions,
         seed=request.seed,
     )
-    quality = _reference_quality(setting)
+    quality = _reference_quality(setting, leading)
     rows = [_assessed(entry, request, setting, quality) for entry in request.candidates]
     judged = [Judged(row.name, row.verdicts, _figures(row, entries[row.name])) for row in rows]
     choice = choose(request.objective, judged)
-    front = {point.name for point in pareto(judged, primary_metric(request.task)) if point.on_front}
+    front = {point.name for point in pareto(judged, *leading) if point.on_front}
     control = _control(samples)
     return Assessment(
         winner=choice.winner,
@@ -113,9 +121,19 @@ def _functions(request: AssessRequest) -> dict[str, UserMetric]:
     return {name: entrypoints.load(name, Path(request.folder)) for name in names}
 
 
-def _load(folder: str, output: str) -> Array:
-    array: Array = np.load(Path(folder) / f"{output}.npy", mmap_mode="r", allow_pickle=False)
-    return array
+def _read(name: str, digest: str, folder: str | None, request: AssessRequest) -> Evidence:
+    """The judged output and the others; a custom task's metrics see all, by name where there are several."""
+    if folder is None:
+        return Evidence(name=name, digest=digest)
+    files = {file.stem: file for file in sorted(Path(folder).glob("*.npy"))}
+    arrays: dict[str, Array] = {
+        output: np.load(file, mmap_mode="r", allow_pickle=False) for output, file in files.items()
+    }
+    if isinstance(request.task, Custom):
+        outputs: Arrays = arrays if len(arrays) > 1 else next(iter(arrays.values()))
+        return Evidence(name=name, digest=digest, outputs=outputs, others=arrays if len(arrays) > 1 else {})
+    judged = arrays.pop(request.output)
+    return Evidence(name=name, digest=digest, outputs=judged, others=arrays)
 
 
 def _evidence(entry: Entry, request: AssessRequest, samples: Samples | None) -> Evidence:
@@ -123,24 +141,25 @@ def _evidence(entry: Entry, request: AssessRequest, samples: Samples | None) -> 
     if failure is None and request.measurement is not None and samples is not None:
         failed = read_measurement(Path(request.measurement)).failures.get(entry.name)
         failure = f"its latency could not be measured: {failed}" if failed else None
-    outputs = _load(entry.predictions, request.output) if entry.predictions else None
-    return Evidence(
-        name=entry.name,
-        digest=entry.digest or f"none of {entry.name}",
-        outputs=outputs,
-        size_bytes=entry.size_bytes,
-        gzip_bytes=entry.gzip_bytes,
-        failure=failure,
-    )
+    read = _read(entry.name, entry.digest or f"none of {entry.name}", entry.predictions, request)
+    return replace(read, size_bytes=entry.size_bytes, gzip_bytes=entry.gzip_bytes, failure=failure)
 
 
-def _reference_quality(setting: Setting) -> Quality:
-    task, outputs, labels = setting.task, np.asarray(setting.reference.outputs), setting.labels
+def _reference_quality(setting: Setting, leading: Primary) -> Quality:
+    outputs = setting.reference.outputs
+    assert outputs is not None  # noqa: S101 - the reference always predicts
     return Quality(
-        metrics=evaluate(task, outputs, labels, setting.functions),
-        slices=evaluate_slices(task, outputs, labels, setting.slices),
-        classes=evaluate_classes(task, outputs, labels) if isinstance(task, Classification) else {},
+        metrics=evaluate(setting.task, outputs, setting.labels, setting.functions), **_groups(setting, outputs, leading)
     )
+
+
+def _groups(setting: Setting, outputs: Arrays, leading: Primary) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures by slice and by class; in slices, of the user's own metrics the leading one alone: each costs a call."""
+    own = {name: function for name, function in setting.functions.items() if name == leading.name}
+    return {
+        "slices": evaluate_slices(setting.task, outputs, setting.labels, setting.slices, own),
+        "classes": evaluate_classes(setting.task, outputs, setting.labels),
+    }
 
 
 def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference: Quality) -> Assessed:
@@ -148,7 +167,7 @@ def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference:
     evidence = _evidence(entry, request, setting.samples)
     quality: dict[str, Any] = {}
     try:
-        quality = _quality(evidence, setting, reference)
+        quality = _quality(evidence, setting, reference, primary(request.task, request.gates, request.objective))
     except SlipwayError as error:
         evidence = replace(evidence, failure=evidence.failure or str(error))
     verdicts = _evidence_verdict(evidence) or [
@@ -208,19 +227,24 @@ def _reason(outcome: Outcome, verdicts: list[Verdict]) -> str:
     return next(verdict.reason for verdict in verdicts if verdict.status == outcome)
 
 
-def _quality(evidence: Evidence, setting: Setting, reference: Quality) -> dict[str, Any]:
-    if evidence.outputs is None:
+def _quality(evidence: Evidence, setting: Setting, reference: Quality, leading: Primary) -> dict[str, Any]:
+    if evidence.outputs is None or setting.reference.outputs is None:
         return {}
-    task, labels = setting.task, setting.labels
-    metrics = evaluate(task, evidence.outputs, labels, setting.functions)
-    primary = primary_metric(task)
-    drop = reference.metrics[primary] - metrics[primary]
+    metrics = evaluate(setting.task, evidence.outputs, setting.labels, setting.functions)
+    compared = agreement(setting.task, evidence.outputs, setting.reference.outputs)
+    others = differences(named(evidence.others), named(setting.reference.others))
     return {
-        "quality": metrics | agreement(task, evidence.outputs, np.asarray(setting.reference.outputs)),
-        "slices": evaluate_slices(task, evidence.outputs, labels, setting.slices),
-        "classes": evaluate_classes(task, evidence.outputs, labels) if isinstance(task, Classification) else {},
-        "drop": drop if isinstance(task, Classification) else -drop,
+        "quality": metrics | compared | others,
+        **_groups(setting, evidence.outputs, leading),
+        "drop": _drop(leading, reference.metrics, metrics),
     }
+
+
+def _drop(leading: Primary, reference: Mapping[str, float], own: Mapping[str, float]) -> float | None:
+    if leading.name not in own or leading.name not in reference:
+        return None
+    drop = reference[leading.name] - own[leading.name]
+    return drop if leading.higher_is_better else -drop
 
 
 def _times(name: str, samples: Samples | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class AssessRequest(Record):
         objective: of the config.
         folder: absolute path of the config's folder, for metrics of the user's own.
         split: the test rows.
-        output: name of the judged output.
+        output: name of the judged output; a custom task's metrics see all outputs.
         reference: absolute path of the reference's predictions.
         candidates: those that have the target's form, `float32` first.
         champion: the version in production on this target; None where there is none yet.
@@ -74,7 +74,7 @@ class Assessed(Record):
         verdicts: of every gate.
         quality: quality metrics and agreement with the reference.
         times: latency figures and their intervals.
-        drop: how much worse than the reference the primary metric is.
+        drop: how much worse than the reference the primary metric is, None where it is not defined.
         slices, classes: quality by group.
         quantiles: (q, ms) of all calls.
         rounds, calls: behind the times.

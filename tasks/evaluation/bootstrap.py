@@ -132,19 +132,23 @@ def function_interval(
     n: int,
     confidence: float = 0.95,
     seed: int = 0,
-    unseen: Unseen | None = None,
+    unseen: Callable[[float], Unseen | None] | None = None,
+    most: int = FUNCTION_ROWS,
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of a black-box function of row numbers: the user's own metric.
 
-    1,000 resamples. Above 5,000 rows each resample draws m = 5,000 of the n rows and deviations shrink by
-    sqrt(m / n) (m-out-of-n bootstrap, Bickel, Goetze and van Zwet 1997), so cost does not grow with the data.
+    1,000 resamples. Above 5,000 rows each resample draws m = 5,000 of the n rows (fewer where rows are large) and
+    deviations shrink by sqrt(m / n) (m-out-of-n bootstrap, Bickel, Goetze and van Zwet 1997), so cost does not grow
+    with the data.
 
     Args:
         statistic: row numbers (m,) -> value; called once with all rows in order.
         n: rows.
         confidence: one-sided, of each end.
         seed: of the resampling.
-        unseen: how far rows that were not seen could move the statistic; None: not at all.
+        unseen: share of the resamples that have the commonest value -> how far rows that were not seen could move the
+            statistic; None: not at all.
+        most: rows of a resample.
 
     Returns:
         (low, high), or None with fewer than 30 rows.
@@ -156,7 +160,7 @@ def function_interval(
         return None
     rng = np.random.default_rng(seed)
     point = statistic(np.arange(n))
-    size = min(n, FUNCTION_ROWS)
+    size = min(n, most)
     draws = np.array([statistic(rng.integers(n, size=size)) for _ in range(FUNCTION_RESAMPLES)], dtype=np.float64)
     if not np.isfinite(draws).all():
         raise StepFailed(
@@ -164,4 +168,6 @@ def function_interval(
         )
     scaled = point + (draws - point) * np.sqrt(size / n)
     low, high = np.quantile(scaled, [1 - confidence, confidence])
-    return _widened((min(float(low), point), max(float(high), point)), scaled, unseen, confidence, rng)
+    counts = np.unique(np.round(draws, 12), return_counts=True)[1]
+    more = unseen(float(counts.max() / draws.size)) if unseen else None
+    return _widened((min(float(low), point), max(float(high), point)), scaled, more, confidence, rng)

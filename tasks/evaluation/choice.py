@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.evaluation.gates import family, higher_is_better, is_function, unknown_metric
+from tasks.evaluation.gates import family, is_function, unknown_metric
+from tasks.evaluation.gates import higher_is_better as known_direction
 from tasks.evaluation.judge import passes
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.verdict import Verdict
@@ -38,8 +39,8 @@ class Choose(Record):
             raise ValueError("choose has one objective: give minimize or maximize, not both.")
         if family(self.metric) is None:
             raise ValueError(unknown_metric(self.metric))
-        if not is_function(self.metric) and self.maximizes != higher_is_better(self.metric):
-            word = "maximize" if higher_is_better(self.metric) else "minimize"
+        if not is_function(self.metric) and self.maximizes != known_direction(self.metric):
+            word = "maximize" if known_direction(self.metric) else "minimize"
             raise ValueError(f"{self.metric} is better the other way: write {word}: {self.metric}.")
         return self
 
@@ -150,16 +151,20 @@ class ParetoPoint:
     on_front: bool
 
 
-def pareto(candidates: Sequence[Judged], quality_metric: str) -> list[ParetoPoint]:
+def pareto(
+    candidates: Sequence[Judged], quality_metric: str, higher_is_better: bool | None = None
+) -> list[ParetoPoint]:
     """Mark the candidates that no other beats: at least as good on quality, p50_ms and size_bytes and better on one.
 
     Candidates without all three figures are left out; rejected ones stay, marked by `passed`.
 
     Args:
         candidates: all of one target.
-        quality_metric: `task.primary_metric`; its direction is known.
+        quality_metric: the primary metric.
+        higher_is_better: its direction where it is the user's own.
     """
-    sign = 1.0 if higher_is_better(quality_metric) else -1.0
+    is_better_higher = known_direction(quality_metric) if higher_is_better is None else higher_is_better
+    sign = 1.0 if is_better_higher else -1.0
     wanted = (quality_metric, "p50_ms", "size_bytes")
     known = [each for each in candidates if all(metric in each.figures for metric in wanted)]
     costs = [

@@ -4,12 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tasks.evaluation.latency import Samples
-from tasks.evaluation.task import Classification, Regression
-
-Array = np.ndarray[Any, Any]
+from tasks.evaluation.rows import Arrays
+from tasks.evaluation.task import AnyTask
 
 
 @dataclass(frozen=True)
@@ -19,7 +16,9 @@ class Evidence:
     Attributes:
         name: candidate's name, and its name in `Samples`; `float32`, `champion`, `reference` for the partners.
         digest: of the file that would be served; equal digests are compared by definition, not by measurement.
-        outputs: (rows, ...) the judged output on the test rows in order; None if it could not predict.
+        outputs: (rows, ...) the judged output on the test rows in order; of a custom task with several outputs all of
+            them by name; None if it could not predict.
+        others: name -> (rows, ...) outputs that no label belongs to.
         size_bytes: None if unknown; the reference needs none.
         gzip_bytes: the same, compressed.
         failure: why there is no evidence (a champion that cannot be loaded, a step that failed); None if all is well.
@@ -27,10 +26,11 @@ class Evidence:
 
     name: str
     digest: str
-    outputs: Array | None = None
+    outputs: Arrays | None = None
     size_bytes: int | None = None
     gzip_bytes: int | None = None
     failure: str | None = None
+    others: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Setting:
     Attributes:
         task: how outputs are read.
         target: name of the target.
-        labels: (rows,) or (rows, k) of the test split.
+        labels: (rows,) or (rows, k) of the test split; of a custom task (rows, ...), or output name -> (rows, ...).
         reference: the trained model, run by TensorFlow; quality only.
         float32: the empty chain on this target.
         champion: the version in production on this target; None where there is none yet.
@@ -50,13 +50,13 @@ class Setting:
         seed: of the bootstrap.
     """
 
-    task: Classification | Regression
+    task: AnyTask
     target: str
-    labels: Array
+    labels: Arrays
     reference: Evidence
     float32: Evidence
     champion: Evidence | None = None
     samples: Samples | None = None
-    slices: Mapping[str, Array] = field(default_factory=dict)
-    functions: Mapping[str, Callable[[Array, Array], float]] = field(default_factory=dict)
+    slices: Mapping[str, Any] = field(default_factory=dict)
+    functions: Mapping[str, Callable[[Any, Any], float]] = field(default_factory=dict)
     seed: int = 0

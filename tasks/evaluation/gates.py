@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.evaluation.metrics import CLASSIFICATION, REGRESSION, metrics_of
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.metrics import CLASSIFICATION, MULTILABEL, REGRESSION, metrics_of
+from tasks.evaluation.task import AnyTask, Custom, Regression
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
@@ -19,10 +19,12 @@ Partner = Literal["reference", "float32", "champion"]
 BOUNDS: tuple[Bound, ...] = ("min", "max", "max_drop", "max_drop_percent", "min_gain", "min_speedup", "max_ratio")
 ABSOLUTE = ("min", "max")
 AT_LEAST = ("min", "min_gain", "min_speedup")
-SHARES = ("accuracy", "macro_f1", "roc_auc", "agreement")  # and top_K_accuracy
+# And top_K_accuracy.
+SHARES = ("accuracy", "exact_match", "hamming_accuracy", "macro_f1", "micro_f1", "roc_auc", "agreement")
 TOP_K = re.compile(r"top_(\d+)_accuracy")
+BUILT_IN = (*CLASSIFICATION, *MULTILABEL, *REGRESSION)
 FAMILIES: dict[str, Family] = {
-    **{metric.name: "quality" for metric in (*CLASSIFICATION, *REGRESSION)},
+    **{metric.name: "quality" for metric in BUILT_IN},
     "agreement": "agreement",
     "max_abs_diff": "agreement",
     "max_rel_diff": "agreement",
@@ -36,10 +38,14 @@ FAMILIES: dict[str, Family] = {
     "size_bytes": "size",
     "gzip_bytes": "size",
 }
-HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in (*CLASSIFICATION, *REGRESSION)} | {
+HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in BUILT_IN} | {
     "agreement": True,
     "throughput_per_s": True,
 }
+NO_CLASSES = (
+    "agreement needs classes or labels, which a {} task does not have. Use max_abs_diff or max_rel_diff, or a metric "
+    "of your own."
+)
 RELATIVE: dict[Family, tuple[Bound, ...]] = {
     "quality": ("max_drop", "max_drop_percent", "min_gain"),
     "agreement": (),
@@ -72,9 +78,10 @@ class Gate(Record):
     """One limit that a candidate must keep; exactly one bound."""
 
     metric: str = Field(
-        description="accuracy, top_K_accuracy (K is task.top_k), macro_f1, roc_auc, log_loss; mae, rmse, r2; with the "
-        "reference: agreement, max_abs_diff, max_rel_diff; p50_ms, p90_ms, p99_ms, load_ms, first_call_ms, "
-        "throughput_per_s, peak_memory_bytes, size_bytes, gzip_bytes; or your own file.py:function, called as "
+        description="accuracy, top_K_accuracy (K is task.top_k), macro_f1, roc_auc, log_loss; multilabel: exact_match, "
+        "hamming_accuracy, macro_f1, micro_f1, roc_auc, log_loss; regression: mae, rmse, r2; with the reference: "
+        "agreement, max_abs_diff, max_rel_diff; p50_ms, p90_ms, p99_ms, load_ms, first_call_ms, throughput_per_s, "
+        "peak_memory_bytes, size_bytes, gzip_bytes; or your own file.py:function, called as "
         "f(labels, outputs) -> float."
     )
     against: Partner | None = Field(
@@ -229,7 +236,7 @@ def _option_complaint(gate: Gate) -> str | None:
     return None
 
 
-def check_gates(gates: Sequence[Gate], task: Classification | Regression, targets: Collection[str]) -> None:
+def check_gates(gates: Sequence[Gate], task: AnyTask, targets: Collection[str]) -> None:
     """Check what one gate cannot know: that its metric fits the task and that its targets exist.
 
     Raises:
@@ -239,17 +246,25 @@ def check_gates(gates: Sequence[Gate], task: Classification | Regression, target
     for number, gate in enumerate(gates):
         place = f"gates[{number}] ({gate.describe()})"
         if gate.family == "quality" and not is_function(gate.metric) and gate.metric not in known:
-            raise InputError(
-                f"{place}: {gate.metric} is no metric of this {task.kind} task. It has: {', '.join(known)}."
-            )
-        if gate.metric == "agreement" and isinstance(task, Regression):
-            raise InputError(f"{place}: agreement needs classes. For regression use max_abs_diff or max_rel_diff.")
+            raise InputError(f"{place}: {not_of_task(gate.metric, task, known)}")
+        if gate.metric == "agreement" and isinstance(task, Regression | Custom):
+            raise InputError(f"{place}: {NO_CLASSES.format(task.kind)}")
         unknown = sorted(set(gate.targets or ()) - set(targets))
         if unknown:
             meant = suggest(unknown[0], targets)
             raise InputError(
                 f"{place}: there is no target {unknown[0]!r}.{meant} Targets: {', '.join(sorted(targets))}."
             )
+
+
+def not_of_task(metric: str, task: AnyTask, known: Collection[str]) -> str:
+    """The sentence about a metric that another kind of task has."""
+    if isinstance(task, Custom):
+        return (
+            f"{metric} is no metric of a custom task, which has those of your own: file.py:function, called as "
+            "f(labels, outputs) -> float."
+        )
+    return f"{metric} is no metric of this {task.kind} task. It has: {', '.join(known)}."
 
 
 def metric_functions(gates: Sequence[Gate]) -> list[str]:

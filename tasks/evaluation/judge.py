@@ -37,6 +37,8 @@ from tasks.evaluation.latency import (
     value,
 )
 from tasks.evaluation.quality import Array, Finding, agreement, quality
+from tasks.evaluation.rows import Arrays, count
+from tasks.evaluation.rows import named as named_arrays
 from tasks.evaluation.slices import named
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.foundations.errors import InputError, StepFailed
@@ -148,10 +150,11 @@ def _judged(gate: Gate, candidate: Evidence, partner: Evidence | None, setting: 
 
 def _rows(setting: Setting, name: str | None) -> Array:
     if name is None:
-        return np.arange(np.asarray(setting.labels).shape[0])
+        return np.arange(count(setting.labels))
     if name not in setting.slices:
         raise StepFailed(f"The test data has no slice {name!r}. Slices: {', '.join(setting.slices) or 'none'}.")
-    return setting.slices[name]
+    rows: Array = setting.slices[name]
+    return rows
 
 
 def _same_file(gate: Gate, partner: Evidence, name: str | None) -> Verdict:
@@ -181,14 +184,14 @@ def _size(metric: str, evidence: Evidence) -> float:
     return float(size)
 
 
-def _outputs(evidence: Evidence, setting: Setting) -> Array:
-    rows = np.asarray(setting.labels).shape[0]
+def _outputs(evidence: Evidence, setting: Setting) -> Arrays:
+    rows = count(setting.labels)
     if evidence.outputs is None:
         raise StepFailed(f"{evidence.name} has no predictions.")
-    outputs = np.asarray(evidence.outputs)
-    if outputs.ndim == 0 or outputs.shape[0] != rows:
-        raise StepFailed(f"{evidence.name} has predictions of shape {outputs.shape} for {rows} test rows.")
-    return outputs
+    for outputs in named_arrays(evidence.outputs).values():
+        if outputs.ndim == 0 or outputs.shape[0] != rows:
+            raise StepFailed(f"{evidence.name} has predictions of shape {outputs.shape} for {rows} test rows.")
+    return evidence.outputs
 
 
 def _measured(gate: Gate, samples: Samples, name: str, partner: str | None) -> Finding:

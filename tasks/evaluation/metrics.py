@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.predictions import Classes, Numbers
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.predictions import Classes, Numbers, Sets
+from tasks.evaluation.task import AnyTask, Classification, Custom, Multilabel
 
 Array = np.ndarray[Any, Any]
 
@@ -39,15 +39,17 @@ class Metric:
     decisions: bool = False
 
 
-def metrics_of(task: Classification | Regression, classes: int | None = None) -> dict[str, Metric]:
-    """The metrics of a task by name.
+def metrics_of(task: AnyTask, classes: int | None = None) -> dict[str, Metric]:
+    """The built-in metrics of a task by name; a custom task has none.
 
     Args:
         task: the task.
         classes: number of classes if known: `top_k_accuracy` is left out where it is not above k.
     """
-    if isinstance(task, Regression):
-        return {metric.name: metric for metric in REGRESSION}
+    if isinstance(task, Custom):
+        return {}
+    if not isinstance(task, Classification):
+        return {metric.name: metric for metric in (MULTILABEL if isinstance(task, Multilabel) else REGRESSION)}
     found = {metric.name: metric for metric in CLASSIFICATION}
     if classes is None or classes > task.top_k:
         top = Metric(
@@ -107,7 +109,10 @@ def _hits(predictions: Classes) -> Any:
 
 
 def _macro_f1(sums: Array) -> Array:
-    """Mean over classes that occur in labels or predictions of 2 tp / (predicted + labelled), as scikit-learn's."""
+    """Mean of 2 tp / (predicted + labelled), as scikit-learn's, over classes that occur in labels or predictions.
+
+    The same for the labels of a multilabel task.
+    """
     right, predicted, labelled = np.split(np.asarray(sums), 3, axis=-1)
     occurs = predicted + labelled > 0
     f1 = np.where(occurs, 2 * right / np.where(occurs, predicted + labelled, 1), 0.0)
@@ -151,6 +156,42 @@ def _share_below(ordered: Array, values: Array) -> Array:
     return (left + right) / 2 / ordered.size
 
 
+def _whole_sets(predictions: Sets) -> Array:
+    return _with_count((predictions.predicted() == predictions.labels).all(axis=1))
+
+
+def _share_of_labels(predictions: Sets) -> Array:
+    return _with_count((predictions.predicted() == predictions.labels).mean(axis=1))
+
+
+def _set_hits(predictions: Sets) -> Array:
+    """(n, 3 labels): whether each label is right where predicted, is predicted, holds; as `_hits` for classes."""
+    predicted, labels = predictions.predicted(), predictions.labels
+    return np.concatenate([predicted & labels, predicted, labels], axis=1).astype(np.float64)
+
+
+def _micro_f1(sums: Array) -> Array:
+    """2 tp / (predicted + labelled), over all labels at once."""
+    right, predicted, labelled = np.split(np.asarray(sums), 3, axis=-1)
+    return _divide(2 * right.sum(axis=-1), (predicted + labelled).sum(axis=-1))
+
+
+def _set_auc_influence(predictions: Sets) -> Array:
+    """As `_auc_influence`, macro mean over the labels that hold for some rows and not for others."""
+    held = predictions.labels.sum(axis=0)
+    parts = [
+        _placements(predictions.scores[:, each], predictions.labels[:, each])
+        for each in np.flatnonzero((held > 0) & (held < len(predictions.labels)))
+    ]
+    if not parts:
+        return np.full((len(predictions.labels), 2), np.nan)
+    return _with_count(np.mean(parts, axis=0))
+
+
+def _set_losses(predictions: Sets) -> Array:
+    return _with_count(predictions.losses().mean(axis=1))
+
+
 def _absolute_errors(predictions: Numbers) -> Array:
     return _with_count(np.abs(predictions.outputs - predictions.labels).mean(axis=1))
 
@@ -181,6 +222,14 @@ CLASSIFICATION = (
     Metric("macro_f1", True, _hits, _macro_f1, decisions=True),
     Metric("roc_auc", True, _auc_influence, _mean),
     Metric("log_loss", False, _negative_log_likelihood, _mean),
+)
+MULTILABEL = (
+    Metric("exact_match", True, _whole_sets, _mean, zero_one=True, decisions=True),
+    Metric("hamming_accuracy", True, _share_of_labels, _mean, decisions=True),
+    Metric("macro_f1", True, _set_hits, _macro_f1, decisions=True),
+    Metric("micro_f1", True, _set_hits, _micro_f1, decisions=True),
+    Metric("roc_auc", True, _set_auc_influence, _mean),
+    Metric("log_loss", False, _set_losses, _mean),
 )
 REGRESSION = (
     Metric("mae", False, _absolute_errors, _mean),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.task import AnyTask, Classification, Multilabel, Regression
 from tasks.foundations.errors import InputError, StepFailed
 
 Array = np.ndarray[Any, Any]
@@ -50,6 +50,43 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Sets:
+    """Checked predictions of a multilabel model.
+
+    Attributes:
+        scores: (n, labels), higher is likelier.
+        labels: (n, labels) bool: which hold.
+        logits: whether scores are logits; else probabilities.
+        threshold: probability above which a label is predicted.
+    """
+
+    scores: Array
+    labels: Array
+    logits: bool
+    threshold: float
+
+    def predicted(self) -> Array:
+        """(n, labels) bool: which are predicted."""
+        chosen: Array = self.scores > self.cut
+        return chosen
+
+    @property
+    def cut(self) -> float:
+        """The threshold in the unit of the scores."""
+        return float(np.log(self.threshold / (1 - self.threshold))) if self.logits else self.threshold
+
+    def losses(self) -> Array:
+        """(n, labels) float64, finite: binary cross-entropy of each label, of clipped probabilities."""
+        scores = self.scores.astype(np.float64)
+        if self.logits:
+            wrong: Array = np.logaddexp(0.0, np.where(self.labels, -scores, scores))
+            return wrong
+        likely = np.where(self.labels, scores, 1 - scores)
+        surprise: Array = -np.log(np.clip(likely, SMALLEST_PROBABILITY, 1.0))
+        return surprise
+
+
+@dataclass(frozen=True)
 class Numbers:
     """Checked predictions of a regression: (n, k) float64 each."""
 
@@ -57,24 +94,29 @@ class Numbers:
     labels: Array
 
 
-def checked(task: Classification | Regression, outputs: Array, labels: Array) -> Classes | Numbers:
+def checked(task: AnyTask, outputs: Array, labels: Array) -> Classes | Sets | Numbers:
     """Check outputs against labels and bring both to one shape.
 
     Args:
         task: how to read the outputs.
-        outputs: (n, classes), (n, 1) or (n,) floats; for regression (n, k) or (n,).
-        labels: (n,) or (n, 1) class numbers or (n, classes) one-hot; for regression as the outputs.
+        outputs: (n, classes), (n, 1) or (n,) floats; for multilabel (n, labels); for regression (n, k) or (n,).
+        labels: (n,) or (n, 1) class numbers or (n, classes) one-hot; for multilabel (n, labels) of 0 and 1; for
+            regression as the outputs.
 
     Raises:
-        StepFailed: NaN or infinity in the outputs, another number of rows than labels, or values that are no
-            probabilities although the config says so.
-        InputError: labels that are no class numbers of this model, or NaN.
+        StepFailed: NaN or infinity in the outputs, another number of rows than labels, values that are no
+            probabilities although the config says so, or a custom task, whose outputs only its own metrics can read.
+        InputError: labels that are no class numbers of this model, no sets of its labels, or NaN.
     """
     outputs, labels = np.asarray(outputs), np.asarray(labels)
     check_outputs(outputs, labels.shape[0])
     if isinstance(task, Classification):
         return _classes(task, outputs, labels)
-    return _numbers(outputs, labels)
+    if isinstance(task, Multilabel):
+        return _sets(task, outputs, labels)
+    if isinstance(task, Regression):
+        return _numbers(outputs, labels)
+    raise StepFailed("The outputs of a custom task are read by its own metrics only.")
 
 
 def check_outputs(outputs: Array, rows: int) -> None:
@@ -101,17 +143,36 @@ def _classes(task: Classification, outputs: Array, labels: Array) -> Classes:
     scores = outputs.reshape(-1, 1) if outputs.ndim == 1 else outputs
     if scores.ndim != 2:
         raise StepFailed(f"A classifier's output must be (rows, classes); this one is {outputs.shape}.")
-    if scores.dtype.kind != "f" or scores.dtype.itemsize < 4:
-        scores = scores.astype(np.float32)
-    if task.output == "probabilities" and (scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE):
-        raise StepFailed(
-            f"Outputs run from {scores.min():.4g} to {scores.max():.4g}, which are no probabilities. "
-            "Set task.output to logits if the model ends without softmax or sigmoid."
-        )
+    scores = _scores(task.output, scores)
     if scores.shape[1] == 1:
         other = np.zeros_like(scores) if task.output == "logits" else 1 - scores
         scores = np.concatenate([other, scores], axis=1)
     return Classes(scores, class_numbers(labels, scores.shape[1]), task.output == "logits")
+
+
+def _scores(output: str, scores: Array) -> Array:
+    """Floats of at least 32 bits, in the range that the config says."""
+    if scores.dtype.kind != "f" or scores.dtype.itemsize < 4:
+        scores = scores.astype(np.float32)
+    if output == "probabilities" and (scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE):
+        raise StepFailed(
+            f"Outputs run from {scores.min():.4g} to {scores.max():.4g}, which are no probabilities. "
+            "Set task.output to logits if the model ends without softmax or sigmoid."
+        )
+    return scores
+
+
+def _sets(task: Multilabel, outputs: Array, labels: Array) -> Sets:
+    if outputs.ndim != 2:
+        raise StepFailed(f"A multilabel model's output must be (rows, labels); this one is {outputs.shape}.")
+    if labels.shape != outputs.shape:
+        raise InputError(
+            f"Labels of shape {labels.shape} do not fit a model of {outputs.shape[1]} labels. "
+            f"Expected (rows, {outputs.shape[1]}) of 0 and 1."
+        )
+    if labels.dtype.kind not in "fiub" or not np.isin(labels, (0, 1)).all():
+        raise InputError("Labels of a multilabel task must be 0 or 1, a column for every label.")
+    return Sets(_scores(task.output, outputs), labels == 1, task.output == "logits", task.threshold)
 
 
 def class_numbers(labels: Array, classes: int) -> Array:

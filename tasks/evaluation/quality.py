@@ -6,20 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import MIN_ROWS, bca_interval, function_interval
+from tasks.evaluation.bootstrap import FUNCTION_ROWS, MIN_ROWS, Unseen, bca_interval, function_interval
 from tasks.evaluation.bounds import clopper_pearson, rows_needed, tango
 from tasks.evaluation.evaluate import agreement as differences
-from tasks.evaluation.evaluate import call_metric, same_class
+from tasks.evaluation.evaluate import call_metric, same_answer
 from tasks.evaluation.evidence import Setting
 from tasks.evaluation.gates import Gate, is_function
 from tasks.evaluation.latency import Estimate
 from tasks.evaluation.metrics import Metric, metrics_of
 from tasks.evaluation.predictions import Classes, checked
-from tasks.evaluation.task import Classification, Regression
+from tasks.evaluation.rows import Arrays, count, row_bytes, single, take
+from tasks.evaluation.task import Classification, Custom, Multilabel, Regression
 from tasks.evaluation.unseen import Sample, unseen_changes, with_changed
 from tasks.foundations.errors import StepFailed
 
 Array = np.ndarray[Any, Any]
+COMMON = 0.16  # share of the commonest of many resamples where 6 rows count alike: a Poisson number of mean 6 is 6
+DRAWN_BYTES = 8 * 2**20  # of one resample that a user's function sees: there are a thousand
+FEWEST_DRAWN = 200  # rows, however large they are
 FEW = 6  # a Poisson number of mean 6 is 0 once in 400 times: from here on resamples err on their own account
 
 
@@ -31,7 +35,7 @@ class Finding:
     advice: str = ""
 
 
-def quality(gate: Gate, setting: Setting, candidate: Array, partner: Array | None, rows: Array) -> Finding:
+def quality(gate: Gate, setting: Setting, candidate: Arrays, partner: Arrays | None, rows: Array) -> Finding:
     """Estimate what a quality gate limits, on the given rows.
 
     | bound | quantity | 0/1 metrics | others |
@@ -45,11 +49,13 @@ def quality(gate: Gate, setting: Setting, candidate: Array, partner: Array | Non
     linearised variance changes by r d (1 + p) - 2 r p10 <= 0, since p10, the share of newly wrong rows, is at least d.
     A user's function is resampled by the percentile bootstrap.
 
-    Resamples hold no row that was not seen, so they are surest where nothing differs. Therefore macro_f1 and the
-    user's function of a classifier, and roc_auc and log_loss where fewer than 6 rows matter, also get the error that
-    unseen wrong answers of the worst kind leave open (`bootstrap.bca_interval`, `unseen`), at 95 % three rows of the
-    class where a row weighs most. Without classes nothing can be said where no error was seen: the bound is missing,
-    except where candidate and partner put out the same numbers.
+    Resamples hold no row that was not seen, so they are surest where nothing differs. Therefore macro_f1 and the like,
+    the user's function of a classifier, and roc_auc and log_loss where fewer than 6 rows matter, also get the error
+    that unseen wrong answers of the worst kind leave open (`bootstrap.bca_interval`, `unseen`), at 95 % three rows of
+    the class where a row weighs most; of a multilabel task, three rows with every label wrong. Of a custom
+    task nobody but the function knows what is wrong: three rows get the answer of another row, where so few rows matter
+    that many resamples are equal. Without any of these nothing can be said where no error was seen: the bound is
+    missing, except where candidate and partner put out the same numbers.
 
     Args:
         gate: the gate; its family is quality.
@@ -62,10 +68,11 @@ def quality(gate: Gate, setting: Setting, candidate: Array, partner: Array | Non
         StepFailed: the metric cannot be computed; the gate fails closed.
         InputError: labels that do not fit the model, or a user's metric that fails; the gate fails closed.
     """
-    sample = Sample(np.asarray(setting.labels)[rows], candidate[rows], None if partner is None else partner[rows])
+    sample = Sample(take(setting.labels, rows), take(candidate, rows), None if partner is None else take(partner, rows))
     if is_function(gate.metric):
         return _by_function(gate, setting, sample)
-    predictions = checked(setting.task, sample.own, sample.labels)
+    labels = single(sample.labels)
+    predictions = checked(setting.task, single(sample.own), labels)
     classes = predictions.scores.shape[1] if isinstance(predictions, Classes) else None
     metric = metrics_of(setting.task, classes).get(gate.metric)
     if metric is None:
@@ -75,11 +82,11 @@ def quality(gate: Gate, setting: Setting, candidate: Array, partner: Array | Non
     right = metric.rows(predictions)
     if sample.other is None:
         return _exact_proportion(gate, right)
-    return _paired_proportion(gate, right[:, 0], metric.rows(checked(setting.task, sample.other, sample.labels))[:, 0])
+    return _paired_proportion(gate, right[:, 0], metric.rows(checked(setting.task, single(sample.other), labels))[:, 0])
 
 
-def agreement(gate: Gate, setting: Setting, candidate: Array, reference: Array) -> Finding:
-    """Top-1 agreement with the reference with its exact bound, or the largest difference on these rows, which has none.
+def agreement(gate: Gate, setting: Setting, candidate: Arrays, reference: Arrays) -> Finding:
+    """Agreement with the reference with its exact bound, or the largest difference on these rows, which has none.
 
     Raises:
         StepFailed: outputs that cannot be compared.
@@ -87,10 +94,10 @@ def agreement(gate: Gate, setting: Setting, candidate: Array, reference: Array) 
     figures = differences(setting.task, candidate, reference)
     if gate.metric not in figures:
         raise StepFailed(f"{gate.metric} is not defined for a {setting.task.kind} task.")
-    n = reference.shape[0]
-    if gate.metric != "agreement" or not isinstance(setting.task, Classification):
+    n = count(reference)
+    if gate.metric != "agreement" or not isinstance(setting.task, Classification | Multilabel):
         return Finding(Estimate.exact(figures[gate.metric], n))
-    same = int(np.count_nonzero(same_class(setting.task, candidate, reference)))
+    same = int(np.count_nonzero(same_answer(setting.task, single(candidate), single(reference))))
     return Finding(Estimate(same / n, *clopper_pearson(same, n, gate.confidence), n), "More test rows would decide.")
 
 
@@ -127,8 +134,9 @@ class Sums:
         """Of these rows, if the candidate had answered so; dense or sparse."""
         from scipy import sparse
 
-        parts = [outputs] if self.sample.other is None else [outputs, self.sample.other[rows]]
-        found = [self.metric.rows(checked(self.setting.task, each, self.sample.labels[rows])) for each in parts]
+        labels, other = single(self.sample.labels), self.sample.other
+        parts = [outputs] if other is None else [outputs, single(other)[rows]]
+        found = [self.metric.rows(checked(self.setting.task, each, labels[rows])) for each in parts]
         return sparse.hstack(found, format="csr") if sparse.issparse(found[0]) else np.concatenate(found, axis=1)
 
     def quantity(self, sums: Array) -> Array:
@@ -141,20 +149,21 @@ class Sums:
     def changed(self, total: Array, rows: Array, outputs: Array) -> float:
         """The quantity if the candidate had answered these rows so."""
         if self.metric.decisions:
-            before, after = (self._own_total(rows, each) for each in (self.sample.own[rows], outputs))
+            own = single(self.sample.own)[rows]
+            before, after = (self._own_total(rows, each) for each in (own, outputs))
             moved = total.copy()
             moved[: before.size] += after - before
             return float(self.quantity(moved))
-        everything = with_changed(self.sample.own, rows, outputs)  # rows of roc_auc depend on one another
+        everything = single(with_changed(self.sample.own, rows, outputs))  # rows of roc_auc depend on one another
         return float(self.quantity(_total(self.statistics(np.arange(self.sample.n), everything))))
 
     def _own_total(self, rows: Array, outputs: Array) -> Array:
-        return _total(self.metric.rows(checked(self.setting.task, outputs, self.sample.labels[rows])))
+        return _total(self.metric.rows(checked(self.setting.task, outputs, single(self.sample.labels)[rows])))
 
 
 def _by_sums(sums: Sums) -> Finding:
     gate, setting, metric, sample = sums.gate, sums.setting, sums.metric, sums.sample
-    rows = sums.statistics(np.arange(sample.n), sample.own)
+    rows = sums.statistics(np.arange(sample.n), single(sample.own))
     total = _total(rows)
     point = float(sums.quantity(total))
     if not np.isfinite(point):
@@ -193,11 +202,12 @@ def _by_function(gate: Gate, setting: Setting, sample: Sample) -> Finding:
     if function is None:
         raise StepFailed(f"{gate.metric} was not given to the evaluation.")
 
-    def of(outputs: Array, rows: Array) -> float:
-        ours = call_metric(gate.metric, function, sample.labels[rows], outputs[rows])
+    def of(outputs: Arrays, rows: Array) -> float:
+        labels = take(sample.labels, rows)
+        ours = call_metric(gate.metric, function, labels, take(outputs, rows))
         if sample.other is None:
             return ours
-        theirs = call_metric(gate.metric, function, sample.labels[rows], sample.other[rows])
+        theirs = call_metric(gate.metric, function, labels, take(sample.other, rows))
         return float(_limited(gate, np.float64(ours), np.float64(theirs)))
 
     n = sample.n
@@ -205,12 +215,18 @@ def _by_function(gate: Gate, setting: Setting, sample: Sample) -> Finding:
     point = of(sample.own, every)
     if not np.isfinite(point):
         raise StepFailed(f"{gate.metric} of the other model is 0, so a loss in percent of it is not defined.")
-    unseen = unseen_changes(
-        gate, setting, sample, point, lambda rows, outputs: of(with_changed(sample.own, rows, outputs), every)
-    )
-    interval = function_interval(lambda rows: of(sample.own, rows), n, gate.confidence, setting.seed, unseen)
+
+    def unseen(commonest: float) -> Unseen | None:
+        if isinstance(setting.task, Custom) and commonest < COMMON:
+            return None  # errors that differ from row to row resample well, whatever they are
+        return unseen_changes(
+            gate, setting, sample, point, lambda rows, outputs: of(with_changed(sample.own, rows, outputs), every)
+        )
+
+    most = min(FUNCTION_ROWS, max(FEWEST_DRAWN, DRAWN_BYTES // row_bytes(sample.own)))
+    interval = function_interval(lambda rows: of(sample.own, rows), n, gate.confidence, setting.seed, unseen, most)
     no_error_seen = interval == (point, point)
-    if no_error_seen and not (isinstance(setting.task, Regression) and sample.is_equal):
+    if no_error_seen and not (isinstance(setting.task, Regression | Custom) and sample.is_equal):
         return _unbounded(point, n)
     return _bootstrapped(point, interval, n)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.foundations import menu
 from tasks.foundations.record import Record
 from tasks.models.interface import describe
-from tasks.models.output import Output, check_output, check_ranks
+from tasks.models.output import NUMBERS, Meaning, check_output, check_ranks
 from tasks.models.signature import Signature
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class BuildRequest(Record):
         source: a choice of `tasks.models.sources`.
         folder: absolute path of the config's folder.
         seed: of the initial weights.
-        output: what a classifier's output is, None for regression.
+        meaning: what the task says of the outputs.
     """
 
     source: Source
     folder: str
     seed: int
-    output: Output | None = None
+    meaning: Meaning = NUMBERS
 
 
 class BuildResult(Record):
@@ -61,8 +61,8 @@ def build(request: BuildRequest) -> BuildResult:
     folder = Path(request.folder)
     model = request.source.open(folder, request.seed)
     signature = describe(model).signature
-    check_ranks(signature)
-    check_output(model, request.output)
+    check_ranks(signature, request.meaning)
+    check_output(model, request.meaning, signature)
     fingerprint, source = fingerprint_of(model), request.source.source_digest(folder)
     return BuildResult(
         fingerprint=fingerprint,

@@ -12,7 +12,7 @@ from tasks.foundations.errors import InputError
 from tasks.models import saved_model, twin
 from tasks.models.interface import describe
 from tasks.models.keras_content import OPERATION_LAYERS, KerasContent, Library, classes
-from tasks.models.output import Output, check_output, check_ranks
+from tasks.models.output import Meaning, check_output, check_ranks
 from tasks.models.signature import Signature
 
 # Where a Keras looks for its own classes where the configuration names no module, as files of HDF5 do.
@@ -53,7 +53,7 @@ def open_file(path: Path, content: KerasContent, code: Any, safe_mode: bool) -> 
     return model
 
 
-def write(model: Any, library: Library, out: Path, output: Output | None) -> Signature:
+def write(model: Any, library: Library, out: Path, meaning: Meaning) -> Signature:
     """Check a model and write its folder: `model.keras` (of tf_keras `twin.keras`), `saved_model/`, `signature.json`.
 
     Raises:
@@ -61,8 +61,8 @@ def write(model: Any, library: Library, out: Path, output: Output | None) -> Sig
         StepFailed: Keras cannot write it.
     """
     signature = describe(model).signature
-    check_ranks(signature)
-    check_output(model, output)
+    check_ranks(signature, meaning)
+    check_output(model, meaning, signature)
     if library == "tf_keras":
         twin.save_twin(model, signature, out)
     else:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
-from tasks.models.output import Output
+from tasks.models.output import NUMBERS, Meaning
 from tasks.models.signature import Signature
 from tasks.models.sources._source import Inspected
 from tasks.models.sources.keras_file import KerasFile
@@ -40,14 +40,14 @@ class LoadRequest(Record):
         source: where it lies.
         folder: absolute path of the config's folder.
         digest: what `inspect` said of the files: the written folder is remembered by it.
-        output: what a classifier's output is, None for regression.
+        meaning: what the task says of the outputs.
         out: absolute path of an empty folder.
     """
 
     source: Trained
     folder: str
     digest: str
-    output: Output | None = None
+    meaning: Meaning = NUMBERS
     out: str
 
 
@@ -73,7 +73,7 @@ def load(request: LoadRequest) -> LoadResult:
         InputError: it cannot be opened, does not fit the task, or changed meanwhile.
     """
     folder = Path(request.folder)
-    signature = request.source.write(folder, Path(request.out), request.output)
+    signature = request.source.write(folder, Path(request.out), request.meaning)
     if request.source.inspect(folder).digest != request.digest:
         raise InputError(
             f"model: {folder / request.source.path} changed while it was read. Run the same command again when whoever "

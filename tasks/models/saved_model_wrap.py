@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.foundations.errors import InputError
-from tasks.models.output import Output, check_ranks
+from tasks.models.output import Meaning, check_ranks, judged_output
 from tasks.models.saved_model import ENDPOINT, SAVED_MODEL
 from tasks.models.saved_model_content import SavedModelContent
 from tasks.models.signature import Signature, TensorSpec
@@ -18,7 +18,7 @@ from tasks.models.signature import Signature, TensorSpec
 _SUM_TOLERANCE = 1e-3  # of probabilities in half precision
 
 
-def wrap(folder: Path, content: SavedModelContent, name: str, out: Path, output: Output | None) -> Signature:
+def wrap(folder: Path, content: SavedModelContent, name: str, out: Path, meaning: Meaning) -> Signature:
     """Load a SavedModel, check what it answers, and write it as a model folder.
 
     Args:
@@ -26,15 +26,16 @@ def wrap(folder: Path, content: SavedModelContent, name: str, out: Path, output:
         content: what it says about the signature.
         name: of the signature.
         out: an existing folder, empty.
-        output: what the task says, None for regression.
+        meaning: what the task says.
 
     Raises:
         InputError: TensorFlow cannot load or run it, or its outputs do not fit the task.
     """
     loaded = _load(folder, content)
     function = loaded.signatures[name]
-    check_ranks(content.signature)
-    _check_numbers(_run_once(function, content, folder), output)
+    check_ranks(content.signature, meaning)
+    answers = _run_once(function, content, folder)
+    _check_numbers(answers.get(judged_output(content.signature, meaning)), meaning)
     content.signature.write(out)
     _write(loaded, function, content, out / SAVED_MODEL)
     return content.signature
@@ -73,12 +74,16 @@ def _zeros(spec: TensorSpec) -> Any:
     return np.full(shape, b"", dtype=object) if spec.dtype == "str" else np.zeros(shape, spec.dtype)
 
 
-def _check_numbers(outputs: dict[str, Any], output: Output | None) -> None:
+def _check_numbers(judged: Any, meaning: Meaning) -> None:
     """A SavedModel hides its last layer; that rows sum to one tells probabilities from logits."""
-    first = next(iter(outputs.values()), None)
-    if output is None or first is None or first.ndim < 2 or first.shape[-1] < 2 or first.dtype.kind != "f":
+    if meaning.kind == "multilabel" and judged is not None:
+        _check_labels(judged, meaning)
+    if meaning.kind != "classification" or judged is None:
         return
-    sums = bool(np.all(np.abs(first.sum(-1) - 1) < _SUM_TOLERANCE) and np.all(first >= 0))
+    if judged.ndim < 2 or judged.shape[-1] < 2 or judged.dtype.kind != "f":
+        return
+    output = meaning.output
+    sums = bool(np.all(np.abs(judged.sum(-1) - 1) < _SUM_TOLERANCE) and np.all(judged >= 0))
     if output == "logits" and sums:
         raise InputError(
             "model: the task says output: logits, but the rows that the model answers are not negative and sum to 1. "
@@ -88,6 +93,15 @@ def _check_numbers(outputs: dict[str, Any], output: Output | None) -> None:
         raise InputError(
             "model: the task says output: probabilities, but the rows that the model answers do not sum to 1. "
             "Write output: logits, or export the model with softmax at its end."
+        )
+
+
+def _check_labels(judged: Any, meaning: Meaning) -> None:
+    """What is no probability of a label cannot be one; whether numbers from 0 to 1 are logits, real rows will tell."""
+    if meaning.output == "probabilities" and (judged.min() < -_SUM_TOLERANCE or judged.max() > 1 + _SUM_TOLERANCE):
+        raise InputError(
+            f"model: the task says output: probabilities, but the model answers {judged.min():.4g} to "
+            f"{judged.max():.4g}. Write output: logits, or export the model with sigmoid at its end."
         )
 
 

@@ -10,12 +10,18 @@ NONE = "\u2013"
 MINUS = "\u2212"
 TIMES = "\u00d7"
 # Metrics that are shares of rows, read more easily as percent; everything else is shown as it is.
-_SHARES = ("accuracy", "agreement", "precision", "recall")
+_SHARES = ("accuracy", "agreement", "precision", "recall", "exact_match")
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of rows (shown in percent, its drops in points)."""
-    return metric.endswith(_SHARES) or metric.startswith("top_") or metric.endswith("_f1")
+    """Whether a metric is a share of rows (shown in percent, its drops in points); of the user's own nobody knows."""
+    known = metric.endswith(_SHARES) or metric.startswith("top_") or metric.endswith("_f1") or metric == "f1"
+    return known and ":" not in metric
+
+
+def metric_name(metric: str) -> str:
+    """What a metric is called where room is scarce: of `file.py:function` the function."""
+    return metric.rpartition(":")[2]
 
 
 def number(value: float | None, digits: int = 3) -> str:

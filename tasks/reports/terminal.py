@@ -34,7 +34,7 @@ def table(summary: ReleaseSummary) -> "Table":
     headings = (
         "candidate",
         "target",
-        text.clip(summary.primary_metric, 15),
+        text.clip(text.metric_name(summary.primary_metric), 15),
         "p50 ms",
         "p99 ms",
         "size",

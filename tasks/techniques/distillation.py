@@ -34,7 +34,9 @@ class Distillation(Record):
     kind: Literal["distillation"] = "distillation"
     student: str = Field(description="file.py:function beside the config; gives the untrained student, a keras.Model.")
     temperature: float | None = Field(
-        None, gt=0, description=f"Softens the teacher's classes; default {TEMPERATURE:g}. Classification only."
+        None,
+        gt=0,
+        description=f"Softens the teacher's classes or labels; default {TEMPERATURE:g}. Classification and multilabel.",
     )
     alpha: float = Field(
         0.5, gt=0, le=1, description="Weight of the teacher's outputs in the loss; the labels have the rest."
@@ -54,8 +56,8 @@ class Distillation(Record):
         folder = Path(settings.folder)
         student = KerasBuilder(kind="keras_builder", entrypoint=self.student).open(folder, settings.seed)
         interface = matched(student, Signature.read(Path(step.source)))
-        recipe = Recipe(alpha=self.alpha, temperature=self._temperature(settings.output is not None))
-        goal = objective(step.dataset, step.teacher, settings, recipe)
+        recipe = Recipe(alpha=self.alpha, temperature=self._temperature(settings.meaning.kind))
+        goal = objective(step.dataset, step.teacher, settings, recipe, interface.signature)
         history = fit(student, step.dataset, settings, progress.report_epoch, objective=goal)
         saved_model.save(student, Path(step.out), history.model_dump(mode="json"), interface)
         return {"parameters": int(student.count_params()), "history": history.model_dump(mode="json")}
@@ -73,8 +75,8 @@ class Distillation(Record):
         """sha256 over the student's code."""
         return entrypoints.closure_digest(self.student, folder)
 
-    def _temperature(self, classifies: bool) -> float:
-        if self.temperature is not None and not classifies:
+    def _temperature(self, kind: str) -> float:
+        if self.temperature is not None and kind not in ("classification", "multilabel"):
             raise InputError(
                 f"distillation.temperature: {self.temperature} softens classes, and this task has none. Leave it out."
             )

@@ -20,7 +20,8 @@ from tasks.techniques import projection, promises
 from tasks.techniques.promises import Promise
 from tasks.techniques.step import Step
 from tasks.training.config import Optimizer
-from tasks.training.fit import FitSettings, History, fit
+from tasks.training.fit import FitSettings, History, fit, library_of
+from tasks.training.objective import on_labels
 
 Epochs = Annotated[int | None, Field(ge=1, description="Passes over the train split; default as in training.")]
 BatchSize = Annotated[int | None, Field(ge=1, description="Rows a step; default as in training.")]
@@ -136,7 +137,8 @@ def promise(
 
 def train(model: Any, step: Step, fit_settings: FitSettings, callbacks: Sequence[Any] = ()) -> History:
     """Fit a model in place, telling how far it is."""
-    return fit(model, step.dataset, fit_settings, progress.report_epoch, callbacks)
+    goal = on_labels(library_of(model), step.dataset, fit_settings, Signature.read(Path(step.source)))
+    return fit(model, step.dataset, fit_settings, progress.report_epoch, callbacks, goal)
 
 
 def finish(step: Step, twin: Twin, model: Any, made: Promise | None = None) -> None:

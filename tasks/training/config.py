@@ -20,7 +20,7 @@ class EarlyStopping(Record):
     """Stop when the validation split no longer gets better."""
 
     monitor: Literal["val_loss", "val_accuracy", "val_mae"] = Field(
-        "val_loss", description="What must get better: loss, accuracy (classification) or mae (regression)."
+        "val_loss", description="What must get better: loss, accuracy (classification, multilabel) or mae (regression)."
     )
     patience: int = Field(3, ge=0, description="Epochs without a gain that are waited for.")
     min_delta: float = Field(0.0, ge=0, description="Smallest gain that counts.")
@@ -30,9 +30,11 @@ class EarlyStopping(Record):
 class TrainingConfig(Record):
     """How to fit the model to the train split."""
 
-    loss: str = Field(
+    loss: str | dict[str, str] = Field(
+        min_length=1,
         description="sparse_categorical_crossentropy, binary_crossentropy, mse, mae, huber, ...; "
-        "or your own function of (labels, outputs) as file.py:function. Logits or probabilities follow the task."
+        "or your own function of (labels, outputs) as file.py:function. Logits or probabilities follow the task. "
+        "For a custom task with labels for several outputs also output name -> loss.",
     )
     epochs: int = Field(ge=1, description="Passes over the train split.")
     batch_size: int = Field(32, ge=1, description="Rows a step.")
@@ -44,9 +46,16 @@ class TrainingConfig(Record):
 
     @field_validator("loss")
     @classmethod
-    def _known_loss(cls, name: str) -> str:
-        return losses.check_name(name)
+    def _known_loss(cls, loss: str | dict[str, str]) -> str | dict[str, str]:
+        for name in [loss] if isinstance(loss, str) else loss.values():
+            losses.check_name(name)
+        return loss
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Output name -> loss; a single loss has no name."""
+        return {"": self.loss} if isinstance(self.loss, str) else self.loss
 
     def source_digest(self, folder: Path) -> str:
-        """sha256 over the code of a loss of the user's own; empty if the loss is a known one."""
-        return entrypoints.closure_digest(self.loss, folder) if ".py:" in self.loss else ""
+        """sha256 over the code of losses of the user's own; empty if all are known ones."""
+        return "".join(entrypoints.closure_digest(each, folder) for each in self.losses.values() if ".py:" in each)

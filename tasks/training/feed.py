@@ -12,26 +12,29 @@ IN_MEMORY_BYTES = 256 * 2**20  # below it rows are gathered by TensorFlow itself
 
 
 def batches(
-    arrays: Mapping[str, Array], labels: Array, batch_size: int, arrange: Callable[[Any], Any], seed: int | None
+    arrays: Mapping[str, Array],
+    labels: tuple[Array, ...],
+    batch_size: int,
+    arrange: Callable[[Any], Any],
+    seed: int | None,
 ) -> Any:
-    """A tf.data.Dataset of (inputs as the model takes them, labels).
+    """A tf.data.Dataset of (inputs as the model takes them, labels: one tensor, or a tuple of several).
 
     Args:
         arrays: (rows, ...) of every input, in the dtype that the model takes.
-        labels: (rows, ...).
+        labels: (rows, ...) of every output that is fitted.
         batch_size: rows of every batch but the last.
         arrange: tensors by name -> the nesting that the model is called with.
         seed: a new order every epoch, the same ones for the same seed; None keeps the order.
     """
     import tensorflow as tf
 
-    everything = {"inputs": dict(arrays), "labels": labels}
-    total = labels.nbytes + sum(array.nbytes for array in arrays.values())
+    everything = {"inputs": dict(arrays), "labels": labels[0] if len(labels) == 1 else labels}
+    total = sum(array.nbytes for array in (*labels, *arrays.values()))
+    count = len(labels[0])
     gather = _from_tensors(everything) if total <= IN_MEMORY_BYTES else _from_maps(everything)
-    steps = -(-len(labels) // batch_size)
-    orders = tf.data.Dataset.from_generator(
-        _Orders(len(labels), seed), output_signature=tf.TensorSpec((len(labels),), tf.int64)
-    )
+    steps = -(-count // batch_size)
+    orders = tf.data.Dataset.from_generator(_Orders(count, seed), output_signature=tf.TensorSpec((count,), tf.int64))
     rows = orders.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
     dataset = rows.map(gather).map(lambda part: (arrange(part["inputs"]), part["labels"]))
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

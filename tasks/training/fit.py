@@ -6,7 +6,7 @@ It works on Keras 3 and on tf_keras models, because techniques fine-tune the lat
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,26 +15,12 @@ from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.foundations.record import Record
 from tasks.models.interface import Interface, describe
-from tasks.training import feed, losses
+from tasks.models.output import Meaning
+from tasks.training import feed
 from tasks.training.config import EarlyStopping, TrainingConfig
+from tasks.training.objective import Objective, on_labels, refuse_contradictions, with_outputs
 
 Progress = Callable[[int, int, float, float], None]
-
-
-class Objective(NamedTuple):
-    """What a fit strives for where it is not the labels alone.
-
-    Attributes:
-        loss: of (targets, outputs) -> (rows,).
-        name: of the metric that people watch.
-        metric: a metric of the model's library, on (targets, outputs).
-        targets: split -> (rows, ...).
-    """
-
-    loss: Any
-    name: str
-    metric: Any
-    targets: Mapping[str, Any]
 
 
 class FitSettings(Record):
@@ -42,13 +28,13 @@ class FitSettings(Record):
 
     Attributes:
         training: the settings.
-        output: what a classifier's output is, None for regression.
+        meaning: what the task says of the outputs.
         seed: of the order of rows, dropout and other randomness.
         folder: absolute path of the config's folder, for a loss of the user's own.
     """
 
     training: TrainingConfig
-    output: losses.Output | None
+    meaning: Meaning
     seed: int
     folder: str
 
@@ -78,10 +64,11 @@ def fit(
     """Train a model in place.
 
     Args:
-        model: a built Keras 3 or tf_keras model with one output.
+        model: a built Keras 3 or tf_keras model.
         dataset: holds `train` and `validation`.
         settings: how.
-        progress: called after every epoch with (epoch from 1, epochs, loss, metric), of the train split.
+        progress: called after every epoch with (epoch from 1, epochs, loss, metric), of the train split; the metric
+            is the loss where there is no other.
         callbacks: further callbacks of the model's library.
         objective: what to strive for; default the loss of the settings on the labels.
 
@@ -93,22 +80,25 @@ def fit(
         StepFailed: the loss became NaN or infinite.
     """
     library, interface, config = library_of(model), describe(model), settings.training
+    refuse_contradictions(model, settings, list(interface.signature.outputs))
     library.utils.set_random_seed(settings.seed)
-    goal = objective or on_labels(library, dataset, settings, _one_output(interface))
+    goal = objective or on_labels(library, dataset, settings, interface.signature)
+    fitted = with_outputs(model, library, interface, list(goal.losses))
     train, validation = (
         _feed(dataset[name], goal.targets[name], interface, settings, name) for name in ("train", "validation")
     )
     steps = int(train.cardinality())
     watch = _Watch(goal.name, config, progress)
     stopping = _stopping(library, config.early_stopping, goal.name)
-    model.compile(
+    each = list(goal.losses.values())
+    fitted.compile(
         optimizer=config.optimizer.build(library, steps, config.epochs),
-        loss=goal.loss,
-        metrics=[goal.metric],
+        loss=each[0] if len(each) == 1 else each,
+        metrics=[goal.metric] if goal.metric else None,
         jit_compile=False,  # on a CPU, XLA's compilation alone takes longer than a small model's whole training
     )
     with entrypoints.blaming("training", Path(settings.folder)):
-        model.fit(
+        fitted.fit(
             train,
             validation_data=validation,
             epochs=config.epochs,
@@ -120,13 +110,6 @@ def fit(
     ran = len(watch.metrics["loss"])
     restored = bool(stopping) and stopping[0].restore_best_weights
     return History(epochs=ran, metrics=watch.metrics, best_epoch=stopping[0].best_epoch + 1 if restored else ran)
-
-
-def on_labels(library: Any, dataset: Mapping[str, Split], settings: FitSettings, width: int | None) -> Objective:
-    """The loss of the settings on the labels of train and validation."""
-    name, metric = losses.metric(library, settings.output, width)
-    loss = losses.build(settings.training.loss, library, settings.output, width, Path(settings.folder))
-    return Objective(loss, name, metric, {split: dataset[split].labels() for split in ("train", "validation")})
 
 
 def library_of(model: Any) -> Any:
@@ -174,19 +157,7 @@ class _Watch:
         )
 
 
-def _one_output(interface: Interface) -> int | None:
-    """Width of the output."""
-    outputs = interface.signature.outputs
-    if len(outputs) != 1:
-        raise InputError(
-            f"model: it has the outputs {', '.join(outputs)}. Labels go with one output, so only models of one can be "
-            "trained; leave the others out, or combine them."
-        )
-    (spec,) = outputs.values()
-    return spec.shape[-1] if len(spec.shape) > 1 else 1
-
-
-def _feed(split: Split, targets: Any, interface: Interface, settings: FitSettings, name: str) -> Any:
+def _feed(split: Split, targets: tuple[Any, ...], interface: Interface, settings: FitSettings, name: str) -> Any:
     arrays = split.input_arrays()
     if len(arrays) == 1:  # one input feeds one input whatever the names
         arrays = dict(zip(interface.signature.inputs, arrays.values(), strict=True))
@@ -198,9 +169,8 @@ def _stopping(library: Any, config: EarlyStopping | None, metric: str) -> list[A
     if config is None:
         return []
     if config.monitor not in ("val_loss", f"val_{metric}"):
-        raise InputError(
-            f"training.early_stopping.monitor: {config.monitor} is not measured here. Use val_loss or val_{metric}."
-        )
+        usable = "val_loss" if metric == "loss" else f"val_loss or val_{metric}"
+        raise InputError(f"training.early_stopping.monitor: {config.monitor} is not measured here. Use {usable}.")
     return [
         library.callbacks.EarlyStopping(
             monitor=config.monitor,

@@ -1,13 +1,13 @@
 """Losses by name, built so that they fit the task: a classifier's logits and probabilities need different ones."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
 from tasks.foundations.words import suggest
+from tasks.models.output import Meaning
 
-Output = Literal["logits", "probabilities"]
 CLASS = {
     "sparse_categorical_crossentropy": "SparseCategoricalCrossentropy",
     "binary_crossentropy": "BinaryCrossentropy",
@@ -27,6 +27,14 @@ REGRESSION = {
 }
 
 
+FITTING = {
+    "classification": (*CLASS,),
+    "multilabel": ("binary_crossentropy",),
+    "regression": (*REGRESSION,),
+    "custom": (*CLASS, *REGRESSION),
+}
+
+
 def check_name(name: str) -> str:
     """The name, if it is a known loss or an entrypoint.
 
@@ -36,20 +44,22 @@ def check_name(name: str) -> str:
     if ".py:" in name or name in CLASS | REGRESSION:
         return name
     if name == "categorical_crossentropy":
-        raise ValueError("one-hot labels are not supported yet: use sparse_categorical_crossentropy with integer ones")
+        raise ValueError(
+            "one-hot labels become integers when the data are read: use sparse_categorical_crossentropy for them too"
+        )
     known = sorted(CLASS | REGRESSION)
     raise ValueError(
         f"unknown loss {name!r}.{suggest(name, known)} Known: {', '.join(known)}; or your own as file.py:function"
     )
 
 
-def build(name: str, keras: Any, output: Output | None, width: int | None, folder: Path) -> Any:
+def build(name: str, keras: Any, meaning: Meaning, width: int | None, folder: Path) -> Any:
     """A loss of `keras` (or tf_keras).
 
     Args:
         name: a known loss, or `file.py:function` of (labels, outputs) -> one number a row.
         keras: the library of the model.
-        output: what a classifier's output is; None for regression.
+        meaning: what the task says of the outputs.
         width: size of the output's last axis, 1 for a single number.
         folder: the config's folder, for the user's own function.
 
@@ -58,26 +68,46 @@ def build(name: str, keras: Any, output: Output | None, width: int | None, folde
     """
     if ".py:" in name:
         return entrypoints.load(name, folder)
-    if (name in CLASS) != (output is not None):
-        task = "regression" if output is None else "classification"
-        fitting = ", ".join(sorted(REGRESSION if output is None else CLASS))
-        raise InputError(f"training.loss: {name} does not fit the task {task}. Fitting ones: {fitting}.")
+    if name not in FITTING[meaning.kind]:
+        fitting = ", ".join(sorted(FITTING[meaning.kind]))
+        raise InputError(f"training.loss: {name} does not fit the task {meaning.kind}. Fitting ones: {fitting}.")
+    if name in CLASS and meaning.output is None:
+        raise InputError(f"training.loss: {unsaid(name)}")
+    if meaning.kind == "classification":
+        _check_width(name, width)
+    if name in CLASS:
+        return getattr(keras.losses, CLASS[name])(from_logits=meaning.output == "logits")
+    return getattr(keras.losses, REGRESSION[name])()
+
+
+def unsaid(name: str) -> str:
+    """The sentence about a crossentropy of outputs that the task does not describe."""
+    return (
+        f"{name} must know what the outputs are: write task: {{kind: custom, output: logits}}, or probabilities if "
+        "they end in softmax or sigmoid."
+    )
+
+
+def _check_width(name: str, width: int | None) -> None:
     if name == "sparse_categorical_crossentropy" and width == 1:
         raise InputError("training.loss: the model has one output, which needs binary_crossentropy.")
     if name == "binary_crossentropy" and width != 1:
         raise InputError(
             f"training.loss: the model has {width} outputs, which need sparse_categorical_crossentropy; "
-            "binary_crossentropy is for one."
+            "binary_crossentropy is for one, or for a task: {kind: multilabel}."
         )
-    if name in CLASS:
-        return getattr(keras.losses, CLASS[name])(from_logits=output == "logits")
-    return getattr(keras.losses, REGRESSION[name])()
 
 
-def metric(keras: Any, output: Output | None, width: int | None) -> tuple[str, Any]:
-    """Name and Keras metric that people watch: `accuracy` of a classifier, `mae` of a regression."""
-    if output is None:
+def metric(keras: Any, meaning: Meaning, width: int | None) -> tuple[str, Any]:
+    """Name and Keras metric that people watch: `accuracy` of classes and labels, `mae` of numbers, else the loss.
+
+    A label of a multilabel task counts as predicted above one half here, whatever the task's threshold.
+    """
+    if meaning.kind == "custom":
+        return "loss", None
+    if meaning.kind == "regression":
         return "mae", keras.metrics.MeanAbsoluteError(name="mae")
-    if width == 1:
-        return "accuracy", keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if output == "logits" else 0.5)
+    if width == 1 or meaning.kind == "multilabel":
+        cut = 0.0 if meaning.output == "logits" else 0.5
+        return "accuracy", keras.metrics.BinaryAccuracy("accuracy", threshold=cut)
     return "accuracy", keras.metrics.SparseCategoricalAccuracy("accuracy")

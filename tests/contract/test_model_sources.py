@@ -24,7 +24,7 @@ def test_a_source_has_the_methods_of_its_kind(word):
     source = SOURCES[word]
     wanted = {"open": ["folder", "seed"], "source_digest": ["folder"]}
     if not source.needs_training:
-        wanted = {"inspect": ["folder"], "write": ["folder", "out", "output"]}
+        wanted = {"inspect": ["folder"], "write": ["folder", "out", "meaning"]}
     if word in FETCHED:
         wanted = {"opened": ["fetched", "found"]}
 

@@ -83,7 +83,7 @@ REFUSED = {
     "soft labels": (
         {"test": SOFT},
         {},
-        r"row 4 is \[0.2, 0.7, 0.1\]: it shares one label out among classes. Soft labels",
+        r"row 4 is \[0.2, 0.7, 0.1\]: it shares one label out among classes. A classification",
     ),
     "two ones": ({"test": np.ones((9, 3), int)}, {}, r"row 0 is \[1, 1, 1\]. Several labels a row must be one-hot"),
     "words and integers": ({"test": np.arange(9) % 3}, {}, "train labels are words, test labels are int64"),

@@ -183,7 +183,7 @@ BROKEN = {
         "kind: classification",
         "kind: clasification",
         2,
-        "task: 'clasification' is not a kind. Did you mean classification? Known: classification, regression.",
+        "task: 'clasification' is not a kind. Did you mean classification? Known: ...",
     ),
     "unknown partner": (
         "max_drop: 0.02",

@@ -6,6 +6,7 @@ import pytest
 from tasks.foundations.errors import InputError
 from tasks.models.build import BuildRequest, build
 from tasks.models.interface import describe
+from tasks.models.output import Meaning
 from tasks.models.sources.keras_builder import KerasBuilder
 
 keras = pytest.importorskip("keras")
@@ -66,7 +67,7 @@ BROKEN = {
     ),
     "a vector a time step": (
         "def build():\n    return keras.Sequential([keras.Input((4, 2)), L.Dense(3)])\n",
-        r"its output 'output' has shape \(4, 3\) a row. Expected one vector a row",
+        r"its output 'output' has shape \(4, 3\) a row. A regression task expects one vector a row.*kind: custom",
     ),
 }
 
@@ -81,11 +82,11 @@ def test_a_builder_that_gives_no_usable_model_is_refused(tmp_path, name):
 def test_a_last_activation_that_contradicts_the_task_is_refused(tmp_path):
     softmax = SEQUENTIAL.replace("L.Dense(3)", "L.Dense(3, activation='softmax')")
     with pytest.raises(InputError, match="output: logits, but the model ends in softmax"):
-        build(request(tmp_path, softmax, output="logits"))
+        build(request(tmp_path, softmax, meaning=Meaning(kind="classification", output="logits")))
     with pytest.raises(InputError, match="output: probabilities, but the model's last layer has no activation"):
-        build(request(tmp_path, SEQUENTIAL, output="probabilities"))
-    build(request(tmp_path, softmax, output="probabilities"))
-    build(request(tmp_path, SEQUENTIAL, output="logits"))
+        build(request(tmp_path, SEQUENTIAL, meaning=Meaning(kind="classification", output="probabilities")))
+    build(request(tmp_path, softmax, meaning=Meaning(kind="classification", output="probabilities")))
+    build(request(tmp_path, SEQUENTIAL, meaning=Meaning(kind="classification", output="logits")))
 
 
 def names(model):

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.foundations.errors import InputError
 from tasks.models.load import InspectRequest, LoadRequest, inspect, load
+from tasks.models.output import Meaning
 from tasks.models.saved_model import open_keras
 from tasks.models.signature import Signature
 from tasks.models.sources.keras_file import KerasFile
@@ -56,13 +57,17 @@ def source(path, **more):
     return KerasFile(kind="keras_file", path=path.name, **more)
 
 
+def meaning(output):
+    return Meaning(kind="classification" if output else "regression", output=output)
+
+
 def written(path, output=None, **more):
     """Look at a file and write its model folder."""
     out = path.parent / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     found = inspect(InspectRequest(source=source(path, **more), folder=str(path.parent)))
-    given = {"source": source(path, **more), "folder": str(path.parent), "output": output, "out": str(out)}
+    given = {"source": source(path, **more), "folder": str(path.parent), "meaning": meaning(output), "out": str(out)}
     load(LoadRequest(digest=found.digest, **given))
     return found, out
 

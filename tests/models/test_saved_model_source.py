@@ -7,6 +7,7 @@ import pytest
 
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.models.load import InspectRequest, LoadRequest, inspect, load
+from tasks.models.output import Meaning
 from tasks.models.signature import Signature
 from tasks.models.sources.saved_model import SavedModel
 
@@ -20,13 +21,17 @@ def source(path, **more):
     return SavedModel(kind="saved_model", path=str(path), **more)
 
 
+def meaning(output):
+    return Meaning(kind="classification" if output else "regression", output=output)
+
+
 def written(path, output=None, **more):
     """Look at a folder and write its model folder; the original is gone by then, so nothing may refer to it."""
     out = path.parent / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     found = inspect(InspectRequest(source=source(path, **more), folder=str(path.parent)))
-    given = {"source": source(path, **more), "folder": str(path.parent), "output": output, "out": str(out)}
+    given = {"source": source(path, **more), "folder": str(path.parent), "meaning": meaning(output), "out": str(out)}
     load(LoadRequest(digest=found.digest, **given))
     assert found.format == "saved_model"
     return out

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.foundations.errors import InputError, StepFailed
+from tasks.models.output import Meaning
 from tasks.models.signature import Signature, TensorSpec
 from tasks.techniques.apply import CompressRequest, compress
 from tasks.training.config import TrainingConfig
@@ -48,6 +49,17 @@ def house(tmp_path):
     return tmp_path, inputs
 
 
+def meaning(output):
+    return Meaning(kind="classification" if output else "regression", output=output)
+
+
+def one_answer(width):
+    return Signature(
+        inputs={"features": TensorSpec(dtype="float32", shape=(None, 4))},
+        outputs={"answer": TensorSpec(dtype="float32", shape=(None, width))},
+    )
+
+
 def teach(house, student, said, labels, output="logits", loss="sparse_categorical_crossentropy", **technique):
     """Distil from stored outputs; the folder of the student."""
     folder, inputs = house
@@ -75,7 +87,7 @@ def teach(house, student, said, labels, output="logits", loss="sparse_categorica
             calibration=dataset["train"],
             out=str(out),
             dataset=dataset,
-            fit=FitSettings(training=training, output=output, seed=0, folder=str(folder)),
+            fit=FitSettings(training=training, meaning=meaning(output), seed=0, folder=str(folder)),
             teacher=teacher,
         )
     )
@@ -180,13 +192,16 @@ def test_the_loss_is_that_of_the_paper(house, temperature):
         np.save(folder / f"said_{name}" / "answer.npy", array)
     dataset = {name: write(folder / "data" / name, inputs[name], labels[name]) for name in inputs}
     settings = FitSettings(
-        training=TrainingConfig(loss="sparse_categorical_crossentropy", epochs=1), output="logits", seed=0, folder="/"
+        training=TrainingConfig(loss="sparse_categorical_crossentropy", epochs=1),
+        meaning=meaning("logits"),
+        seed=0,
+        folder="/",
     )
     teacher = {name: str(folder / f"said_{name}") for name in said}
-    goal = objective(dataset, teacher, settings, Recipe(alpha=0.7, temperature=temperature))
+    goal = objective(dataset, teacher, settings, Recipe(alpha=0.7, temperature=temperature), one_answer(3))
     outputs = np.random.default_rng(5).normal(size=(64, 3)).astype(np.float32)
 
-    found = np.mean(np.array(goal.loss(goal.targets["validation"], outputs)))
+    found = np.mean(np.array(goal.losses[0](goal.targets["validation"][0], outputs)))
 
     def log_softmax(z):
         z = z - z.max(1, keepdims=True)
@@ -196,3 +211,88 @@ def test_the_loss_is_that_of_the_paper(house, temperature):
     soft = temperature**2 * (np.exp(wanted) * (wanted - given)).sum(1).mean()
     hard = -log_softmax(outputs)[np.arange(64), labels["validation"]].mean()
     assert found == pytest.approx(0.7 * soft + 0.3 * hard, rel=1e-4)
+
+
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
+def test_each_label_of_a_multilabel_teacher_is_softened_by_itself(house, output):
+    """Against a plain numpy version: binary divergence of every label, mean over labels."""
+    folder, inputs = house
+    logits = said_by(inputs, WEIGHTS)
+    said = {name: each if output == "logits" else 1 / (1 + np.exp(-each)) for name, each in logits.items()}
+    labels = {name: (array > 0).astype("float32") for name, array in logits.items()}
+    dataset = {name: write(folder / "data" / name, inputs[name], labels[name]) for name in inputs}
+    teacher = stored(folder, {"answer": said})
+    settings = FitSettings(
+        training=TrainingConfig(loss="binary_crossentropy", epochs=1),
+        meaning=Meaning(kind="multilabel", output=output),
+        seed=0,
+        folder="/",
+    )
+    goal = objective(dataset, teacher, settings, Recipe(alpha=0.7, temperature=2.0), one_answer(3))
+    given = np.random.default_rng(5).normal(size=(64, 3)).astype(np.float32)
+    outputs = given if output == "logits" else 1 / (1 + np.exp(-given))
+
+    found = np.mean(np.array(goal.losses[0](goal.targets["validation"][0], outputs.astype(np.float32))))
+
+    p, q = (1 / (1 + np.exp(-each / 2.0)) for each in (logits["validation"], given))
+    soft = 4.0 * np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    yes = 1 / (1 + np.exp(-given))
+    hard = -np.mean(np.where(labels["validation"] == 1, np.log(yes), np.log(1 - yes)))
+    assert found == pytest.approx(0.7 * soft + 0.3 * hard, rel=1e-3)
+    assert goal.name == "accuracy"
+
+
+def stored(folder, said):
+    """Outputs by name and split, as `predict` leaves them."""
+    for name, splits in said.items():
+        for split, array in splits.items():
+            (folder / f"said_{split}").mkdir(exist_ok=True)
+            np.save(folder / f"said_{split}" / f"{name}.npy", array)
+    return {split: str(folder / f"said_{split}") for split in next(iter(said.values()))}
+
+
+def test_every_output_of_the_teacher_is_taught_and_only_the_judged_one_has_labels(house):
+    folder, inputs = house
+    scores, codes = said_by(inputs, WEIGHTS), said_by(inputs, WEIGHTS[:, :2])
+    labels = {name: array.argmax(1) for name, array in scores.items()}
+    dataset = {name: write(folder / "data" / name, inputs[name], labels[name]) for name in inputs}
+    teacher = stored(folder, {"code": codes, "scores": scores})
+    settings = FitSettings(
+        training=TrainingConfig(loss="sparse_categorical_crossentropy", epochs=1),
+        meaning=Meaning(kind="classification", output="logits", judged="scores"),
+        seed=0,
+        folder="/",
+    )
+    spec = {"code": (None, 2), "scores": (None, 3)}
+    signature = Signature(
+        inputs=one_answer(3).inputs, outputs={name: TensorSpec(dtype="float32", shape=spec[name]) for name in spec}
+    )
+    goal = objective(dataset, teacher, settings, Recipe(alpha=0.5, temperature=1.0), signature)
+    code_targets, score_targets = goal.targets["validation"]
+    assert code_targets.shape == (64, 2) and score_targets.shape == (64, 4)
+    off = codes["validation"] + np.array([1.0, 3.0], np.float32)
+    assert np.mean(np.array(goal.losses[0](code_targets, off))) == pytest.approx(5.0, rel=1e-4)
+    right = np.mean(np.array(goal.losses[1](score_targets, scores["validation"])))
+    wrong = np.mean(np.array(goal.losses[1](score_targets, -scores["validation"])))
+    assert right < wrong
+
+
+def test_a_custom_student_is_taught_the_numbers_of_its_teacher_whatever_their_shape(house):
+    folder, inputs = house
+    said = {name: np.stack([array, 2 * array], axis=1) for name, array in inputs.items()}  # (rows, 2, 4)
+    labels = {name: array.argmax(-1) for name, array in said.items()}
+    dataset = {name: write(folder / "data" / name, inputs[name], labels[name]) for name in inputs}
+    settings = FitSettings(
+        training=TrainingConfig(loss="sparse_categorical_crossentropy", epochs=1),
+        meaning=Meaning(kind="custom", output="logits"),
+        seed=0,
+        folder="/",
+    )
+    signature = Signature(
+        inputs=one_answer(3).inputs, outputs={"steps": TensorSpec(dtype="float32", shape=(None, 2, 4))}
+    )
+    goal = objective(dataset, stored(folder, {"steps": said}), settings, Recipe(alpha=0.5, temperature=1.0), signature)
+    z = said["validation"] - said["validation"].max(-1, keepdims=True)
+    hard = -np.mean(np.max(z - np.log(np.exp(z).sum(-1, keepdims=True)), axis=-1))
+    found = np.mean(np.array(goal.losses[0](goal.targets["validation"][0], said["validation"] + 1.0)))
+    assert found == pytest.approx(0.5 * 1.0 + 0.5 * hard, rel=1e-3)

@@ -5,6 +5,7 @@ from sklearn.datasets import load_digits
 
 from tasks.data.dataset import Split
 from tasks.foundations.record import Record
+from tasks.models.output import Meaning
 from tasks.training.config import TrainingConfig
 from tasks.training.fit import FitSettings
 
@@ -116,4 +117,6 @@ def write(folder, images, labels):
 
 def settings(**training):
     chosen = {"loss": "sparse_categorical_crossentropy", "epochs": 2, "batch_size": 64, **training}
-    return FitSettings(training=TrainingConfig(**chosen), output="logits", seed=0, folder="/")
+    return FitSettings(
+        training=TrainingConfig(**chosen), meaning=Meaning(kind="classification", output="logits"), seed=0, folder="/"
+    )

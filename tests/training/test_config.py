@@ -67,7 +67,7 @@ def test_a_piecewise_rate_changes_between_two_epochs():
     ("change", "sentence"),
     [
         ({"loss": "sparse_categorical_crosentropy"}, "Did you mean sparse_categorical_crossentropy"),
-        ({"loss": "categorical_crossentropy"}, "one-hot labels are not supported yet"),
+        ({"loss": "categorical_crossentropy"}, "one-hot labels become integers when the data are read"),
         ({"epochs": 0}, "greater than or equal to 1"),
         ({"optimizer": {"kind": "sdg"}}, "'adam', 'adamw', 'rmsprop', 'sgd'"),
         ({"optimizer": {"kind": "sgd", "learning_rate": -1}}, "greater than 0"),

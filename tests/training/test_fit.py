@@ -8,6 +8,7 @@ import pytest
 from tasks.data.dataset import open_dataset
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.models.build import BuildRequest, build
+from tasks.models.output import Meaning
 from tasks.models.saved_model import open_keras
 from tasks.models.sources.keras_builder import KerasBuilder
 from tasks.training import feed
@@ -46,8 +47,9 @@ def blobs(tmp_path):
 
 def plan(output="logits", seed=0, folder="", **settings):
     base = {"loss": SPARSE, "epochs": 5, "batch_size": 16, "optimizer": {"kind": "adam", "learning_rate": 0.03}}
+    meaning = Meaning(kind="classification" if output else "regression", output=output)
     return FitSettings(
-        training=TrainingConfig.model_validate(base | settings), output=output, seed=seed, folder=str(folder)
+        training=TrainingConfig.model_validate(base | settings), meaning=meaning, seed=seed, folder=str(folder)
     )
 
 
@@ -92,7 +94,7 @@ def test_mapped_arrays_are_fed_exactly_as_small_ones_are(blobs, monkeypatch):
 
 def test_every_epoch_holds_each_row_once_in_a_new_order():
     rows = np.arange(10, dtype="int64")
-    batches = feed.batches({"x": rows}, rows * 2, 4, lambda named: named["x"], seed=7)
+    batches = feed.batches({"x": rows}, (rows * 2,), 4, lambda named: named["x"], seed=7)
     epochs = [[(inputs.numpy(), labels.numpy()) for inputs, labels in batches] for _ in range(2)]
     orders = [np.concatenate([inputs for inputs, _ in epoch]) for epoch in epochs]
     assert [len(inputs) for inputs, _ in epochs[0]] == [4, 4, 2]
@@ -170,10 +172,120 @@ def test_settings_that_do_not_fit_the_model_are_refused(blobs, units, output, se
         fit(net(units), blobs, plan(output, **settings))
 
 
-def test_a_model_of_two_outputs_is_refused(blobs):
-    x = keras.Input((3,))
-    with pytest.raises(InputError, match="only models of one can be trained"):
-        fit(keras.Model(x, [L.Dense(3)(x), L.Dense(3)(x)]), blobs, plan())
+def heads(library=keras):
+    """Two heads on one body, in a dict."""
+    library.utils.set_random_seed(0)
+    x = library.Input((3,), name="input")
+    body = library.layers.Dense(8, activation="relu", name="body")(x)
+    outputs = {name: library.layers.Dense(units, name=name)(body) for name, units in (("blob", 3), ("first", 1))}
+    return library.Model(x, outputs)
+
+
+def custom(loss, **settings):
+    return plan(loss=loss, **settings).model_copy(update={"meaning": Meaning(kind="custom", output="logits")})
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_the_labels_of_a_model_of_two_outputs_fit_the_judged_one_and_leave_the_other(blobs, name):
+    model = heads(pytest.importorskip(name))
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    settings = plan(epochs=8).model_copy(
+        update={"meaning": Meaning(kind="classification", output="logits", judged="blob")}
+    )
+    history = fit(model, blobs, settings)
+    assert history.metrics["val_accuracy"][-1] > 0.9
+    np.testing.assert_array_equal(model.get_layer("first").get_weights()[0], before["first"][0])
+    assert not np.array_equal(model.get_layer("blob").get_weights()[0], before["blob"][0])
+
+
+@pytest.fixture
+def named(tmp_path, blobs):
+    """The blobs with labels by output: which one, and whether it is the first."""
+    folder = tmp_path / "data"
+    for split in ("train", "validation"):
+        labels = blobs[split].labels()
+        (folder / split / "labels").mkdir()
+        np.save(folder / split / "labels" / "blob.npy", labels)
+        np.save(folder / split / "labels" / "first.npy", (labels == 0).astype("float32")[:, None])
+    return {split: each.model_copy(update={"targets": ("blob", "first")}) for split, each in blobs.items()}
+
+
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_every_output_with_labels_has_its_own_loss(named, name):
+    model = heads(pytest.importorskip(name))
+    history = fit(model, named, custom({"first": "binary_crossentropy", "blob": SPARSE}, epochs=8))
+    said = model.predict(np.array(named["validation"].input_arrays()["input"]), verbose=0)
+    assert np.mean(said["blob"].argmax(1) == named["validation"].labels()["blob"]) > 0.9
+    assert np.mean((said["first"][:, 0] > 0) == (named["validation"].labels()["first"][:, 0] == 1)) > 0.9
+    assert history.metrics["loss"][-1] < history.metrics["loss"][0] / 2
+
+
+def test_a_model_of_a_class_of_the_users_own_with_two_outputs_is_fitted(named):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body, self.blob, self.first = L.Dense(8, activation="relu"), L.Dense(3), L.Dense(1)
+
+        def call(self, inputs):
+            x = self.body(inputs)
+            return {"blob": self.blob(x), "first": self.first(x)}
+
+    model = Net()
+    model(np.zeros((1, 3), "float32"))
+    history = fit(model, named, custom({"first": "binary_crossentropy", "blob": SPARSE}, epochs=8))
+    assert history.metrics["loss"][-1] < history.metrics["loss"][0] / 2
+
+
+def test_a_class_a_time_step_is_learnt(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(ROWS, 5, 3)).astype("float32")
+    data = dataset(tmp_path / "steps", {"input": rows}, rows.argmax(-1))
+    keras.utils.set_random_seed(0)
+    history = fit(keras.Sequential([keras.Input((5, 3)), L.Dense(3)]), data, custom(SPARSE, epochs=8))
+    assert history.metrics["loss"][-1] < history.metrics["loss"][0] / 2
+    assert set(history.metrics) == {"loss", "val_loss"}
+
+
+def test_labels_that_a_loss_would_stretch_to_the_outputs_are_refused(tmp_path):
+    rows = np.zeros((ROWS, 5, 3), "float32")
+    data = dataset(tmp_path / "steps", {"input": rows}, np.zeros((ROWS, 5), "float32"))
+    model = keras.Sequential([keras.Input((5, 3)), L.Dense(3)])
+    with pytest.raises(InputError, match=r"labels of 'output' has shape \(5,\), the.* \(5, 3\); mse needs"):
+        fit(model, data, custom("mse"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        ({"blob": SPARSE}, "there are labels for first, and no loss"),
+        ({"blob": SPARSE, "frist": "mse"}, "no labels for 'frist'. Did you mean first?"),
+    ],
+)
+def test_losses_and_labels_of_several_outputs_must_have_the_same_names(named, loss, sentence):
+    with pytest.raises(InputError, match=sentence):
+        fit(heads(), named, custom(loss))
+
+
+def test_one_array_of_labels_for_several_outputs_of_a_custom_task_is_refused(blobs):
+    with pytest.raises(InputError, match=r"outputs blob, first, and the labels are one array.*by output name"):
+        fit(heads(), blobs, custom(SPARSE))
+
+
+def test_a_softmax_where_the_custom_task_says_logits_is_refused(blobs):
+    with pytest.raises(InputError, match="output: logits, but the model ends in softmax"):
+        fit(net(activation="softmax"), blobs, custom(SPARSE))
+
+
+@pytest.mark.parametrize(("output", "activation"), [("logits", None), ("probabilities", "sigmoid")])
+def test_labels_that_are_each_yes_or_no_are_learnt(tmp_path, output, activation):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(ROWS, 3)).astype("float32")
+    data = dataset(tmp_path / "sets", {"input": rows}, (rows > 0).astype("float32"))
+    settings = plan(loss="binary_crossentropy", epochs=20).model_copy(
+        update={"meaning": Meaning(kind="multilabel", output=output)}
+    )
+    history = fit(net(activation=activation), data, settings)
+    assert history.metrics["val_accuracy"][-1] > 0.9
 
 
 def job(tmp_path, code, name):

@@ -15,7 +15,9 @@ class NpyFiles(Record):
     """The files of one split."""
 
     inputs: FilePlace | dict[str, FilePlace] = Field(description="File of the inputs, or input name -> file.")
-    labels: FilePlace = Field(description="File of the labels.")
+    labels: FilePlace | dict[str, FilePlace] = Field(
+        description="File of the labels, or output name -> file, for a custom task with labels for several outputs."
+    )
     slices: dict[str, FilePlace] = Field(default_factory=dict, description="Slice name -> file.")
 
 
@@ -50,19 +52,21 @@ class NpyData(Record):
     def _places(self) -> dict[Where, str]:
         found: dict[Where, str] = {}
         for split, files in self.splits.items():
-            named = files.inputs if isinstance(files.inputs, dict) else {}
-            if isinstance(files.inputs, str):
-                found["splits", split, "inputs"] = files.inputs
-            found |= {("splits", split, "inputs", name): place for name, place in named.items()}
-            found["splits", split, "labels"] = files.labels
+            for key, given in (("inputs", files.inputs), ("labels", files.labels)):
+                if isinstance(given, str):
+                    found["splits", split, key] = given
+                else:
+                    found |= {("splits", split, key, name): place for name, place in given.items()}
             found |= {("splits", split, "slices", name): place for name, place in files.slices.items()}
         return found
 
 
 def _each(files: NpyFiles, opened: Callable[[str], Any]) -> dict[str, Any]:
-    inputs = files.inputs
+    def one_or_several(given: str | dict[str, str]) -> Any:
+        return opened(given) if isinstance(given, str) else {name: opened(file) for name, file in given.items()}
+
     return {
-        "inputs": opened(inputs) if isinstance(inputs, str) else {name: opened(file) for name, file in inputs.items()},
-        "labels": opened(files.labels),
+        "inputs": one_or_several(files.inputs),
+        "labels": one_or_several(files.labels),
         "slices": {name: opened(place) for name, place in files.slices.items()},
     }

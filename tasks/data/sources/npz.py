@@ -47,7 +47,11 @@ class NpzData(Record):
         description="Key of the inputs without its split, or input name -> key. Default: `inputs` or `x`, or every "
         "`inputs_NAME`. In one file of all splits the split stands before or after: train_inputs, x_train.",
     )
-    labels: str | None = Field(None, description="Key of the labels without its split. Default: `labels` or `y`.")
+    labels: str | dict[str, str] | None = Field(
+        None,
+        description="Key of the labels without its split, or output name -> key, for a custom task with labels for "
+        "several outputs. Default: `labels` or `y`, or every `labels_NAME`.",
+    )
     slices: dict[str, str] | None = Field(
         None, description="Slice name -> key without its split. Default: every `slices_NAME`."
     )
@@ -92,13 +96,16 @@ class NpzData(Record):
                     return archive.open(words[word])
             raise InputError(_missing(archive, split, affix, possible))
 
-        inputs = self.inputs or _named(words, "inputs_")
+        def arrays(given: str | dict[str, str] | None, prefix: str, default: tuple[str, ...]) -> Any:
+            found = given or _named(words, prefix)
+            if isinstance(found, dict) and found:
+                return {name: array(word) for name, word in found.items()}
+            return array(*((given,) if isinstance(given, str) else default))
+
         slices = _named(words, "slices_") if self.slices is None else self.slices
-        named = inputs if isinstance(inputs, dict) else {}
-        first = (self.inputs,) if isinstance(self.inputs, str) else INPUTS
         return {
-            "inputs": {name: array(word) for name, word in named.items()} if named else array(*first),
-            "labels": array(*((self.labels,) if self.labels else LABELS)),
+            "inputs": arrays(self.inputs, "inputs_", INPUTS),
+            "labels": arrays(self.labels, "labels_", LABELS),
             "slices": {name: array(word) for name, word in slices.items()},
         }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from tasks.foundations.record import Record
-from tasks.models.output import Output
+from tasks.models.output import Meaning
 from tasks.models.signature import Signature
 
 # keras: model.keras can be trained further by Keras 3; tf_keras: twin.keras by tf_keras; saved_model: inference only.
@@ -69,7 +69,7 @@ class TrainedSource(ModelSource, Protocol):
         """
         ...
 
-    def write(self, folder: Path, out: Path, output: Output | None) -> Signature:
+    def write(self, folder: Path, out: Path, meaning: Meaning) -> Signature:
         """Open the model and write it as a model folder of the format that `inspect` said.
 
         Raises:

@@ -12,7 +12,7 @@ from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
 from tasks.models import keras_content, keras_open
 from tasks.models.keras_content import SUFFIXES
-from tasks.models.output import Output
+from tasks.models.output import Meaning
 from tasks.models.signature import Signature
 from tasks.models.sources._source import Inspected
 from tasks.store.digest import digest_entries, digest_file
@@ -51,14 +51,14 @@ class KerasFile(Record):
             format=content.library, digest=digest_entries({f"model{path.suffix}": digest_file(path), "code": code})
         )
 
-    def write(self, folder: Path, out: Path, output: Output | None) -> Signature:
+    def write(self, folder: Path, out: Path, meaning: Meaning) -> Signature:
         """See the contract; the file's content is checked once more, because it may have changed since."""
         path = self._file(folder)
         content = keras_content.read_content(path)
         unsafe = keras_content.find_unsafe(content.config)
         keras_content.refuse_unsafe(path, unsafe, self.allow)
         model = keras_open.open_file(path, content, self.import_code(folder), safe_mode=not unsafe)
-        return keras_open.write(model, content.library, out, output)
+        return keras_open.write(model, content.library, out, meaning)
 
     def import_code(self, folder: Path) -> Any:
         """Import the user's own layers, so that this process can open the model; None if there are none."""

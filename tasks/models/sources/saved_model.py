@@ -10,7 +10,7 @@ from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
 from tasks.models import saved_model_content, saved_model_wrap
-from tasks.models.output import Output
+from tasks.models.output import Meaning
 from tasks.models.saved_model_content import FILE, SavedModelContent
 from tasks.models.signature import Signature
 from tasks.models.sources._source import Inspected
@@ -42,9 +42,9 @@ class SavedModel(Record):
         entries = {file.relative_to(path).as_posix(): digest_file(file) for file in files}
         return Inspected(format="saved_model", digest=digest_entries(entries))
 
-    def write(self, folder: Path, out: Path, output: Output | None) -> Signature:
+    def write(self, folder: Path, out: Path, meaning: Meaning) -> Signature:
         """See the contract; the graph is checked once more, because it may have changed since."""
-        return saved_model_wrap.wrap(folder / self.path, self._content(folder), self.signature, out, output)
+        return saved_model_wrap.wrap(folder / self.path, self._content(folder), self.signature, out, meaning)
 
     def _content(self, folder: Path) -> SavedModelContent:
         path = folder / self.path

@@ -396,6 +396,38 @@ BROKEN = {
         12,
         "the key 'threads' stands twice (first on line 12).",
     ),
+    "a fine-tuning that is all warm-up": (
+        "learning_rate: 0.01}\ncandidates:\n",
+        "learning_rate: {kind: cosine, initial: 0.01, warmup_epochs: 1}}\ncandidates:\n"
+        "  tuned: [{kind: fine_tuning, epochs: 1}]\n",
+        10,
+        "candidates.tuned.0: it trains for 1 epoch(s), and the learning rate rises for 1: ...",
+    ),
+    "an ONNX technique before one that trains": (
+        "int8: [{kind: int8_static}]",
+        "int8: [{kind: int8_static}, {kind: pruning}]",
+        10,
+        "candidates.int8: pruning cannot come after int8_static. The chain is [int8_static, pruning]; allowed is: ...",
+    ),
+    "qat without int8_static": (
+        "int8: [{kind: int8_static}]",
+        "int8: [{kind: qat}]",
+        10,
+        "candidates.int8: qat must be followed by int8_static. ...",
+    ),
+    "a student that is not there": (
+        "int8: [{kind: int8_static}]",
+        "int8: [{kind: distillation, student: tiny.py:biuld}]",
+        10,
+        "candidates.int8.0.student: tiny.py:biuld: {folder}/tiny.py defines no 'biuld' at its top level. Did you mean "
+        "build? ...",
+    ),
+    "2:4 of another sparsity": (
+        "int8: [{kind: int8_static}]",
+        'int8: [{kind: pruning, pattern: "2:4", sparsity: 0.8}]',
+        10,
+        "candidates.int8.0: pattern 2:4 has a sparsity of 0.5. Got 0.8: leave sparsity out.",
+    ),
     "tab": ("  epochs: 2", "\tepochs: 2", 7, "not valid YAML: a tab; indent with spaces."),
     "bracket not closed": ("gates:\n", "gates: [\n", 15, "not valid YAML: ..."),
     "tag that would run code": ("name: tiny", "name: !!python/name:os.system", 1, "not valid YAML: ..."),

@@ -108,3 +108,13 @@ def test_rows_are_distinct_sorted_and_repeatable(rows, seed, wanted):
     assert len(chosen) == min(rows, max(wanted, 16))
     assert (np.diff(chosen) > 0).all() and chosen[0] >= 0 and chosen[-1] < rows
     assert (chosen == choose_rows(rows, seed, wanted)).all()
+
+
+@pytest.mark.parametrize(("judged", "guarded"), [(None, None), ("scores", "scores"), ("steps", None)])
+def test_the_top_class_is_guarded_in_the_judged_output(tmp_path, judged, guarded):
+    def heads(feeds):
+        return {"code": feeds["x"][:, :1], "scores": feeds["x"], "steps": feeds["x"][:, None]}
+
+    golden = make_golden(tmp_path / "g", INPUTS, heads, Origin(classification=True, judged=judged))
+    assert golden.top1 == guarded
+    assert check_golden(tmp_path / "g", heads) == 0

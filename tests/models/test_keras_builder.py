@@ -89,6 +89,55 @@ def test_a_last_activation_that_contradicts_the_task_is_refused(tmp_path):
     build(request(tmp_path, SEQUENTIAL, meaning=Meaning(kind="classification", output="logits")))
 
 
+HEADS = """
+    x = keras.Input((4,))
+    steps = L.Dense(3, name="steps")(L.Reshape((2, 2))(x))
+    return keras.Model(x, {"likely": L.Dense(3, activation="softmax", name="likely")(x), "steps": steps})
+"""
+
+
+@pytest.mark.parametrize(
+    ("meaning", "sentence"),
+    [
+        (
+            {"kind": "multilabel", "output": "probabilities"},
+            "ends in softmax, which shares one whole out.*with sigmoid",
+        ),
+        ({"kind": "classification", "output": "logits"}, "output: logits, but the model ends in softmax"),
+        (
+            {"kind": "classification", "output": "logits", "judged": "steps"},
+            r"'steps' has shape \(2, 3\) a row.*custom",
+        ),
+        (
+            {"kind": "regression", "judged": "setps"},
+            "has no output 'setps'. Did you mean steps.*outputs are likely, steps",
+        ),
+    ],
+)
+def test_the_judged_output_is_the_one_that_must_fit_the_task(tmp_path, meaning, sentence):
+    with pytest.raises(InputError, match=sentence):
+        build(request(tmp_path, f"def build():{HEADS}", meaning=Meaning(**meaning)))
+
+
+@pytest.mark.parametrize(
+    "meaning", [{"kind": "custom"}, {"kind": "custom", "output": "logits"}, {"kind": "regression", "judged": "likely"}]
+)
+def test_outputs_of_any_rank_are_taken_where_no_task_reads_them(tmp_path, meaning):
+    found = build(request(tmp_path, f"def build():{HEADS}", meaning=Meaning(**meaning)))
+    assert {name: spec.shape for name, spec in found.signature.outputs.items()} == {
+        "likely": (None, 3), "steps": (None, 2, 3)
+    }  # fmt: skip
+
+
+def test_probabilities_of_labels_come_from_a_sigmoid(tmp_path):
+    sigmoid = SEQUENTIAL.replace("L.Dense(3)", "L.Dense(3, activation='sigmoid')")
+    build(request(tmp_path, sigmoid, meaning=Meaning(kind="multilabel", output="probabilities")))
+    with pytest.raises(InputError, match="end it with sigmoid"):
+        build(request(tmp_path, SEQUENTIAL, meaning=Meaning(kind="multilabel", output="probabilities")))
+    with pytest.raises(InputError, match="output: logits, but the model ends in sigmoid"):
+        build(request(tmp_path, sigmoid, meaning=Meaning(kind="multilabel", output="logits")))
+
+
 def names(model):
     signature = describe(model).signature
     return list(signature.inputs), list(signature.outputs)

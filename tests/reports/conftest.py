@@ -343,6 +343,31 @@ def regression() -> ReleaseSummary:
     )
 
 
+def custom() -> ReleaseSummary:
+    """A task that only a metric of the user's own can judge, a long name that looks like a share, lower is better."""
+    metric = "tagger.py:share_of_steps_with_wrong_tag_accuracy"
+    figures = {metric: 41.5, "max_abs_diff": 0.5, "max_rel_diff": 0.01, "max_abs_diff of tags": 0.5}
+    base = regression()
+    row = base.rows[0].model_copy(
+        update={"primary_value": 41.5, "metrics": figures, "slices": {"site=north": {metric: 40.0, "n": 40}}}
+    )
+    return base.model_copy(update={"primary_metric": metric, "rows": (row,)})
+
+
+def multilabel() -> ReleaseSummary:
+    """Labels in place of classes: f1 and recall of each."""
+    base = regression()
+    row = base.rows[0].model_copy(
+        update={
+            "primary_value": 0.81,
+            "metrics": {"macro_f1": 0.81, "exact_match": 0.4, "agreement": 0.99},
+            "slices": {},
+            "classes": {"0": {"f1": 0.8, "recall": 0.7, "n": 40}, "1": {"f1": 0.0, "n": 0}},
+        }
+    )
+    return base.model_copy(update={"primary_metric": "macro_f1", "higher_is_better": True, "rows": (row,)})
+
+
 def empty() -> ReleaseSummary:
     """A release that failed before any candidate existed."""
     return ReleaseSummary(
@@ -355,7 +380,15 @@ def empty() -> ReleaseSummary:
     )
 
 
-CASES = {"release": release, "crowd": crowd, "refused": refused, "regression": regression, "empty": empty}
+CASES = {
+    "release": release,
+    "crowd": crowd,
+    "refused": refused,
+    "regression": regression,
+    "empty": empty,
+    "custom": custom,
+    "multilabel": multilabel,
+}
 
 
 @pytest.fixture

@@ -295,3 +295,21 @@ def test_no_difference_in_speed_is_claimed_under_5_percent_or_without_an_interva
     rows = tuple(row.model_copy(update=change) if row.winner else row for row in summary.rows)
 
     assert said in reasons.why(summary.model_copy(update={"rows": rows}), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [
+        ("exact_match", "41.00 %"),
+        ("hamming_accuracy", "41.00 %"),
+        ("micro_f1", "41.00 %"),
+        ("f1", "41.00 %"),
+        ("log_loss", "0.41"),
+        ("own.py:token_accuracy", "0.41"),
+    ],
+)
+def test_shares_are_percent_and_a_metric_of_the_users_own_is_left_as_it_is(metric, shown):
+    assert format.quality(0.41, metric).replace("\u202f", " ") == shown
+    assert (
+        format.metric_name("own.py:token_accuracy") == "token_accuracy" and format.metric_name("macro_f1") == "macro_f1"
+    )

@@ -164,10 +164,13 @@ def _share_of_labels(predictions: Sets) -> Array:
     return _with_count((predictions.predicted() == predictions.labels).mean(axis=1))
 
 
-def _set_hits(predictions: Sets) -> Array:
-    """(n, 3 labels): whether each label is right where predicted, is predicted, holds; as `_hits` for classes."""
+def _set_hits(predictions: Sets) -> Any:
+    """Sparse (n, 3 labels), as `_hits`: whether each label is right where predicted, is predicted, holds."""
+    from scipy import sparse
+
     predicted, labels = predictions.predicted(), predictions.labels
-    return np.concatenate([predicted & labels, predicted, labels], axis=1).astype(np.float64)
+    parts = [sparse.csr_array(each.astype(np.float64)) for each in (predicted & labels, predicted, labels)]
+    return sparse.hstack(parts, format="csr")
 
 
 def _micro_f1(sums: Array) -> Array:
@@ -179,13 +182,13 @@ def _micro_f1(sums: Array) -> Array:
 def _set_auc_influence(predictions: Sets) -> Array:
     """As `_auc_influence`, macro mean over the labels that hold for some rows and not for others."""
     held = predictions.labels.sum(axis=0)
-    parts = [
-        _placements(predictions.scores[:, each], predictions.labels[:, each])
-        for each in np.flatnonzero((held > 0) & (held < len(predictions.labels)))
-    ]
-    if not parts:
+    told = np.flatnonzero((held > 0) & (held < len(predictions.labels)))
+    if not told.size:
         return np.full((len(predictions.labels), 2), np.nan)
-    return _with_count(np.mean(parts, axis=0))
+    total = np.zeros(len(predictions.labels))
+    for each in told:
+        total += _placements(predictions.scores[:, each], predictions.labels[:, each])
+    return _with_count(total / told.size)
 
 
 def _set_losses(predictions: Sets) -> Array:

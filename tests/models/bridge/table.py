@@ -1,10 +1,5 @@
 """Which models of keras.applications cross: `python -m tests.models.bridge.table` prints a markdown table."""
 
-import os
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import sys
 
 import keras

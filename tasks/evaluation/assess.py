@@ -122,7 +122,7 @@ def _functions(request: AssessRequest) -> dict[str, UserMetric]:
 
 
 def _read(name: str, digest: str, folder: str | None, request: AssessRequest) -> Evidence:
-    """The judged output and the others; a custom task's metrics see all, by name where there are several."""
+    """The judged output and the others; a custom task's metrics see all, by name if there are several or labels are."""
     if folder is None:
         return Evidence(name=name, digest=digest)
     files = {file.stem: file for file in sorted(Path(folder).glob("*.npy"))}
@@ -130,8 +130,9 @@ def _read(name: str, digest: str, folder: str | None, request: AssessRequest) ->
         output: np.load(file, mmap_mode="r", allow_pickle=False) for output, file in files.items()
     }
     if isinstance(request.task, Custom):
-        outputs: Arrays = arrays if len(arrays) > 1 else next(iter(arrays.values()))
-        return Evidence(name=name, digest=digest, outputs=outputs, others=arrays if len(arrays) > 1 else {})
+        by_name = len(arrays) > 1 or bool(request.split.targets)
+        outputs: Arrays = arrays if by_name else next(iter(arrays.values()))
+        return Evidence(name=name, digest=digest, outputs=outputs, others=arrays if by_name else {})
     judged = arrays.pop(request.output)
     return Evidence(name=name, digest=digest, outputs=judged, others=arrays)
 

@@ -1,6 +1,7 @@
 """Tasks that only the user's own metrics can judge: outputs of any rank, several outputs, and honest bounds."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,3 +220,15 @@ def test_outputs_that_no_label_belongs_to_are_compared_too(tmp_path):
     assert int8.quality["max_abs_diff"] == pytest.approx(0.25, rel=1e-4)
     assert int8.quality["max_abs_diff of tags"] == pytest.approx(0.01, rel=1e-3)
     assert "accuracy" in int8.quality
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_single_output_has_a_name_where_its_labels_have_one(tmp_path, named):
+    asked = request(tmp_path, CUSTOM, steps()[0], targets=("tags",) if named else ())
+    for each in (asked.reference, *(entry.predictions for entry in asked.candidates)):
+        Path(each, "code.npy").unlink()
+    key = "['tags']" if named else ""
+    code = f"def right(labels, outputs):\n    return float((outputs{key}.argmax(-1) == labels{key}).mean())\n"
+    (tmp_path / f"right_{named}.py").write_text(code)
+    gates = (Gate(metric=f"right_{named}.py:right", min=0.9),)
+    assert assess(asked.model_copy(update={"gates": gates})).winner == "int8"

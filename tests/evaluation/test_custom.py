@@ -224,7 +224,7 @@ def test_outputs_that_no_label_belongs_to_are_compared_too(tmp_path):
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_single_output_has_a_name_where_its_labels_have_one(tmp_path, named):
-    asked = request(tmp_path, CUSTOM, steps()[0], targets=("tags",) if named else ())
+    asked = request(tmp_path, CUSTOM, steps()[0], targets=("tags",) if named else (), gates=())
     for each in (asked.reference, *(entry.predictions for entry in asked.candidates)):
         Path(each, "code.npy").unlink()
     key = "['tags']" if named else ""

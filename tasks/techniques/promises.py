@@ -5,7 +5,7 @@ was promised (`projection`); each ONNX file made of the model is measured agains
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from tasks.foundations.errors import ProofFailed
 from tasks.foundations.record import Record
 from tasks.models import onnx_file
-from tasks.techniques.weights import Weight, of_layers
+from tasks.techniques.weights import of_layers
 
 FILE = "promises.json"
 # Pruned counts are whole numbers: rounded, they miss the asked share by half a weight, and a file by what padding adds.
@@ -66,26 +66,29 @@ def prove(promises: Sequence[Promise], folder: Path) -> dict[str, Any]:
     if not promises:
         return {}
     model = onnx_file.read(folder)
-    proofs: dict[str, Any] = {}
-    for promise in promises:
-        found = _promised(promise, model)
-        achieved = {layer: _worst(promise, weights) for layer, weights in found.items()}
-        refuse_unkept(promise, achieved, {layer: min(each.size for each in found[layer]) for layer in found})
-        proofs[promise.what] = {"asked": promise.asked, "achieved": achieved, "whole": _whole(promise, found)}
-    return proofs
+    return {promise.what: show(promise, _promised(promise, model)) for promise in promises}
 
 
-def refuse_unkept(promise: Promise, achieved: dict[str, float], sizes: dict[str, int]) -> None:
-    """Compare what was achieved with what was asked.
+def show(promise: Promise, found: Mapping[str, list[Array]]) -> dict[str, Any]:
+    """Measure the weights of a promise.
 
     Args:
         promise: what was asked.
-        achieved: layer -> what the worst of its weights achieves.
-        sizes: layer -> number of values of the smallest of its weights.
+        found: layer -> its promised weights, each (..., input channels, output channels).
+
+    Returns:
+        What was asked, what each layer achieves in the worst of its weights, and what all achieve together.
 
     Raises:
         ProofFailed: naming every layer that falls short.
     """
+    achieved = {layer: _worst(promise, weights) for layer, weights in found.items()}
+    sizes = {layer: min(each.size for each in weights) for layer, weights in found.items()}
+    _refuse_unkept(promise, achieved, sizes)
+    return {"asked": promise.asked, "achieved": achieved, "whole": _whole(promise, found)}
+
+
+def _refuse_unkept(promise: Promise, achieved: dict[str, float], sizes: dict[str, int]) -> None:
     short = {layer: value for layer, value in achieved.items() if not _kept(promise, value, sizes[layer])}
     if not short:
         return
@@ -107,28 +110,23 @@ def measure(promise: Promise, weight: Array) -> float:
 
 
 def _promised(promise: Promise, model: Any) -> dict[str, list[Array]]:
-    """Layer -> those of its weights that the promise is about, the ones that keep it best.
+    """Layer -> those of its weights that the promise is about: the ones of as many elements.
 
-    Recurrent layers and attention lose their names in conversion. Each of their weights becomes one constant of as many
-    elements, so as many such constants, of all that no other layer has a claim to, must keep the promise.
+    Recurrent layers and attention lose their names in conversion. Each of their weights becomes one constant, so as
+    many constants of that size, of all that no other layer has a claim to, must keep the promise.
 
     Raises:
         ProofFailed: there are too few.
     """
     named, rest = of_layers(model, promise.layers)
-    spare = _best_first(promise, rest)
+    sign = -1 if promise.what == "sparsity" else 1
+    spare = sorted((each.values for each in rest), key=lambda values: sign * measure(promise, values))
     found = {}
     for layer, elements in promise.elements.items():
-        if len(named[layer]) >= len(elements):
-            found[layer] = _best_first(promise, named[layer])[: len(elements)]
-        else:
-            found[layer] = [_take(spare, size, layer, promise) for size in elements]
+        own = [each.values for each in named[layer] if each.values.size in elements]
+        # All of them: a layer that is used twice may stand in the file twice.
+        found[layer] = own if len(own) >= len(elements) else [_take(spare, size, layer, promise) for size in elements]
     return found
-
-
-def _best_first(promise: Promise, weights: list[Weight]) -> list[Array]:
-    sign = -1 if promise.what == "sparsity" else 1
-    return sorted((each.values for each in weights), key=lambda values: sign * measure(promise, values))
 
 
 def _take(spare: list[Array], size: int, layer: str, promise: Promise) -> Array:
@@ -146,7 +144,7 @@ def _worst(promise: Promise, weights: list[Array]) -> float:
     return min(values) if promise.what == "sparsity" else max(values)
 
 
-def _whole(promise: Promise, found: dict[str, list[Array]]) -> float:
+def _whole(promise: Promise, found: Mapping[str, list[Array]]) -> float:
     """Over all layers together: the share of zeros, or the largest number."""
     values = [each for weights in found.values() for each in weights]
     if promise.what == "sparsity":

@@ -108,6 +108,18 @@ def choose(kind: str, model: Any, exclude: Collection[str], fits: Callable[[Any]
     return taken
 
 
+def coverage(model: Any, layers: Collection[str]) -> dict[str, Any]:
+    """How much of the model a technique has taken: its matrices, in elements, and the layers that it left alone."""
+    sizes = {
+        layer.name: sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
+        for layer in model.layers
+    }
+    left = {
+        layer.name: type(layer).__name__ for layer in model.layers if sizes[layer.name] and layer.name not in layers
+    }
+    return {"weights": sum(sizes[name] for name in layers), "of": sum(sizes.values()), "left_out": left}
+
+
 def wrap(model: Any, layers: Collection[str], wrapper: Callable[[Any], Any]) -> Any:
     """The model with some of its layers wrapped; all layers and weights are those of `model`."""
     import tf_keras
@@ -157,12 +169,7 @@ def prove(folder: str) -> dict[str, Any]:
         ProofFailed: a layer falls short; it is named.
     """
     model = open_twin(Path(folder))
-    found: dict[str, Any] = {}
-    for each in promises.read(Path(folder)):
-        achieved = {name: _value(each, model.get_layer(name), at) for name, at in each.layers.items()}
-        promises.refuse_unkept(each, achieved, {name: min(sizes) for name, sizes in each.elements.items()})
-        found[each.what] = {"asked": each.asked, "achieved": achieved}
-    return found
+    return {each.what: promises.show(each, _weights(model, each)) for each in promises.read(Path(folder))}
 
 
 def keep(twin: Twin, model: Any, regroup_at: int = 0) -> list[Any]:
@@ -171,9 +178,8 @@ def keep(twin: Twin, model: Any, regroup_at: int = 0) -> list[Any]:
     return projection.keeping(projection.variables(model, twin.model), found, regroup_at)
 
 
-def _value(made: Promise, layer: Any, indices: Sequence[int]) -> float:
-    values = [promises.measure(made, _in_order(layer, index)) for index in indices]
-    return min(values) if made.what == "sparsity" else max(values)
+def _weights(model: Any, made: Promise) -> dict[str, list[Any]]:
+    return {name: [_in_order(model.get_layer(name), at) for at in indices] for name, indices in made.layers.items()}
 
 
 def _in_order(layer: Any, index: int) -> Any:

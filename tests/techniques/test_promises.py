@@ -126,6 +126,20 @@ def test_a_file_that_breaks_a_promise_is_refused_with_layer_and_figure(tmp_path,
         promises.prove([made], folder)
 
 
+def test_of_a_layer_of_several_weights_the_promised_one_is_looked_at(tmp_path):
+    """A separable convolution has few taps beside its clustered kernel, and they prove nothing."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "taps"], ["p"], name="net/separable/depthwise/MatMul"),
+        helper.make_node("MatMul", ["p", "kernel"], ["y"], name="net/separable/MatMul"),
+    ]
+    kernel = np.arange(9, dtype=np.float32).reshape(3, 3)
+    folder = write(tmp_path / "m", nodes, {"taps": np.ones((4, 3), np.float32), "kernel": kernel})
+    made = Promise(what="clusters", asked=2, layers={"separable": (1,)}, elements={"separable": (9,)})
+
+    with pytest.raises(ProofFailed, match=r"not kept by separable \(3 distinct values\)"):
+        promises.prove([made], folder)
+
+
 def test_a_file_that_keeps_its_promises_tells_the_figures(tmp_path):
     weight = np.array([[0, 1, 0], [0, 0, 2], [1, 0, 0], [0, 1, 0]], np.float32)
     folder = dense(tmp_path / "m", weights=weight)

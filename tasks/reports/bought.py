@@ -4,7 +4,7 @@ Zeros and shared values change neither the size on disk nor the speed, so each i
 same chain without it; a gain in accuracy is told beside what training on alone gains, the chain with `fine_tuning`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tasks.reports import format as text
@@ -29,11 +29,12 @@ def bought(summary: ReleaseSummary, target: str) -> list[Bought]:
 
 
 def _sentences(summary: ReleaseSummary, row: CandidateRow, rows: Sequence[CandidateRow]) -> list[str]:
-    found = [_shown(row.proof.get("proof", {})), *_transfer(row, rows), *_taught(summary, row), *_as_fast(row)]
+    found = [_shown(row.proof.get("proof", {})), *_left_out(row.proof), *_transfer(row, rows), *_taught(summary, row)]
+    found += _as_fast(row)
     if row.drop is not None and row.drop < 0:
         found.append(_gain(summary, row, rows))
-    if row.chain[:1] == (_CONTROL,):
-        found.append("The control: the same training without a technique.")
+    if _is_control(row):
+        found.append("The control: training on without a technique.")
     return [sentence for sentence in found if sentence]
 
 
@@ -41,37 +42,82 @@ def _shown(proof: dict[str, Any]) -> str:
     """What the final file shows."""
     facts = []
     if "sparsity" in proof:
-        layers = len(proof["sparsity"]["achieved"])
-        facts.append(f"{text.percent(proof['sparsity']['whole'], 1)} zeros in the weights of {_layers(layers)}")
+        share = text.percent(proof["sparsity"]["whole"], 1)
+        facts.append(f"{share} zeros in the weights of {_layers(proof['sparsity'])}")
     if "two_of_four" in proof:
-        facts.append(f"two of every four weights zero in {_layers(len(proof['two_of_four']['achieved']))}")
+        facts.append(f"two of every four weights zero in {_layers(proof['two_of_four'])}")
     if "clusters" in proof:
-        facts.append(f"at most {proof['clusters']['whole']:.0f} distinct weights an output channel")
+        most = f"{proof['clusters']['whole']:.0f}"
+        facts.append(f"at most {most} distinct weights an output channel in {_layers(proof['clusters'])}")
     return f"The final file has {' and '.join(facts)}." if facts else ""
 
 
-def _layers(count: int) -> str:
+def _layers(proof: dict[str, Any]) -> str:
+    count = len(proof["achieved"])
     return f"{count} layer{'s' * (count != 1)}"
+
+
+def _left_out(proof: dict[str, Any]) -> list[str]:
+    """Layers with weights that each technique of the chain did not take, and how much it took."""
+    told = []
+    for step in _chain(proof):
+        coverage = step.get("training", {}).get("coverage")
+        if coverage and coverage["left_out"]:
+            names = [f"{name} ({kind})" for name, kind in coverage["left_out"].items()]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            share = text.percent(coverage["weights"] / coverage["of"])
+            told.append(f"{step['step']} took {share} of the weights and left out {', '.join(names[:3])}{more}.")
+    return told
+
+
+def _chain(proof: dict[str, Any]) -> list[dict[str, Any]]:
+    """The evidence of every step, first to last."""
+    steps = [proof]
+    while "before" in steps[0]:
+        steps.insert(0, steps[0]["before"])
+    return steps
+
+
+def _epochs(row: CandidateRow) -> int:
+    """Epochs that a candidate was trained for after the reference."""
+    histories = (step.get("training", {}).get("history", {}) for step in _chain(row.proof))
+    return sum(history.get("epochs", 0) for history in histories)
+
+
+def _is_control(row: CandidateRow) -> bool:
+    return row.chain[:1] == (_CONTROL,) and not {*row.chain} & {*_TUNED}
 
 
 def _transfer(row: CandidateRow, rows: Sequence[CandidateRow]) -> list[str]:
     """The compressed size against the chain without pruning and clustering; speed is not theirs."""
     if not {"pruning", "clustering"} & {*row.chain}:
         return []
-    without = _same_but(row, rows, lambda kind: kind not in _TUNED)
-    told = "It buys transfer size, not latency: the runtime multiplies zeros and shared values like all others."
-    if without is None or not (row.gzip_bytes and without.gzip_bytes):
+    # The control has come the same way, through tf_keras.
+    partner = _same_but(row, rows, extra=(_CONTROL,)) or _same_but(row, rows)
+    told = "It buys transfer size, not speed: the runtime multiplies zeros and shared values like all others."
+    if partner is None or not (row.gzip_bytes and partner.gzip_bytes):
         return [told]
-    ratio = without.gzip_bytes / row.gzip_bytes
-    return [f"Compressed it is {text.ratio(ratio)} smaller than {without.name}, which was not trained for it. {told}"]
+    size = _size_words(partner.gzip_bytes / row.gzip_bytes, partner.name)
+    times = ""
+    if row.p50_ms and partner.p50_ms:
+        times = f" (p50 {text.milliseconds(row.p50_ms)} ms beside {text.milliseconds(partner.p50_ms)} ms)"
+    if partner.gzip_bytes <= row.gzip_bytes:
+        return [f"Compressed it is {size}{times}: it has bought nothing here."]
+    return [f"Compressed it is {size}{times}. {told}"]
+
+
+def _size_words(ratio: float, partner: str) -> str:
+    if ratio == 1:
+        return f"as large as {partner}"
+    return f"{text.ratio(max(ratio, 1 / ratio))} {'smaller' if ratio > 1 else 'larger'} than {partner}"
 
 
 def _taught(summary: ReleaseSummary, row: CandidateRow) -> list[str]:
     if "distillation" not in row.chain:
         return []
     share = summary.size_ratio(row)
-    smaller = f", {text.ratio(1 / share)} smaller than float32" if share else ""
-    return [f"A student of an architecture of its own{smaller}; its speed comes from that."]
+    size = f", {_size_words(1 / share, 'float32')}" if share else ""
+    return [f"A student of an architecture of its own{size}; its speed comes from that."]
 
 
 def _as_fast(row: CandidateRow) -> list[str]:
@@ -83,16 +129,18 @@ def _gain(summary: ReleaseSummary, row: CandidateRow, rows: Sequence[CandidateRo
     """A gain over the reference, beside that of the control."""
     metric = summary.primary_metric
     own = f"It is {_amount(row, metric)} better than the reference in {metric}"
-    control = _same_but(row, rows, lambda kind: kind not in _TUNED, extra=(_CONTROL,))
+    control = _same_but(row, rows, extra=(_CONTROL,))
     if "distillation" in row.chain:
         return f"{own}, which no control in this release explains."
-    if row.chain[:1] == (_CONTROL,):
+    if _is_control(row):
         return f"{own}."
     if control is None or control.drop is None:
         return f"{own}, which the further training alone may have given: add [{_CONTROL}, ...] to see."
     told = "better" if control.drop < 0 else "worse"
     alone = "leaves it equal" if control.drop == 0 else f"makes it {_amount(control, metric)} {told}"
-    return f"{own}; training on without a technique ({control.name}) {alone}."
+    own_epochs, other = _epochs(row), _epochs(control)
+    long = "" if own_epochs == other else f", {other} instead of {own_epochs} epochs"
+    return f"{own}; training on without a technique ({control.name}{long}) {alone}."
 
 
 def _amount(row: CandidateRow, metric: str) -> str:
@@ -100,11 +148,9 @@ def _amount(row: CandidateRow, metric: str) -> str:
     return f"{value * 100:.2f} points" if text.is_share(metric) else text.number(value, 2)
 
 
-def _same_but(
-    row: CandidateRow, rows: Sequence[CandidateRow], kept: Callable[[str], bool], extra: Sequence[str] = ()
-) -> CandidateRow | None:
-    """The candidate with this one's chain but for some techniques, with others in their place."""
+def _same_but(row: CandidateRow, rows: Sequence[CandidateRow], extra: Sequence[str] = ()) -> CandidateRow | None:
+    """The candidate with this one's chain but for techniques that train, with `extra` in their place."""
     first = [kind for kind in row.chain if kind == "distillation"]
-    rest = [kind for kind in row.chain if kept(kind) and kind != "distillation"]
+    rest = [kind for kind in row.chain if kind not in (*_TUNED, _CONTROL, "distillation")]
     wanted = tuple([*first, *extra, *rest])
-    return next((other for other in rows if other.chain == wanted), None)
+    return next((other for other in rows if other.chain == wanted and other.name != row.name), None)

@@ -25,7 +25,12 @@ class Clustering(Record):
     followed_by: ClassVar[str | None] = None
 
     kind: Literal["clustering"] = "clustering"
-    clusters: int = Field(16, ge=3, le=4096, description="Distinct values of a layer's weights at most, zero included.")
+    clusters: int = Field(
+        16,
+        ge=3,
+        le=4096,
+        description="Distinct weights of a layer at most, zero included; after int8, of an output channel.",
+    )
     start: Start = Field("kmeans++", description="How the first centroids are chosen.")
     epochs: trainable.Epochs = None
     batch_size: trainable.BatchSize = None
@@ -49,6 +54,7 @@ class Clustering(Record):
         wide = [name for name in layers if _distinct(twin.model.get_layer(name)) > self.clusters]
         zeros = projection.constraints(twin.model, [each for each in twin.kept if each.what != "clusters"])
         ties = projection.constraints(twin.model, (*twin.kept, made))
+        coverage = trainable.coverage(twin.model, layers)
         settings = trainable.settings(self, step)
         sparse = {layer for layer, _ in zeros}
         wrapped = trainable.wrap(twin.model, wide, lambda layer: self._wrapped(layer, layer.name in sparse))
@@ -58,7 +64,7 @@ class Clustering(Record):
         plain = strip_clustering(wrapped)
         projection.apply({place: _variable(plain, place) for place in zeros}, zeros)
         trainable.finish(step, twin, plain, made)
-        return {"layers": layers, "history": history.model_dump(mode="json")}
+        return {"layers": layers, "coverage": coverage, "history": history.model_dump(mode="json")}
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
         """Count distinct values, layer by layer.

@@ -149,11 +149,15 @@ def require_integers(technique: str, found: Kernels, excluded: bool) -> None:
     largest = sorted(found.floating, key=lambda kernel: -kernel.weights)
     whole = found.integer_weights + found.float_weights
     raise ProofFailed(
-        f"{technique}: only {found.integer_share:.0%} of the weights ({found.integer_weights} of {whole}) are used by "
-        f"integer operators in ONNX Runtime's optimized graph, expected at least {MIN_INTEGER_SHARE:.0%}. In float: "
+        f"{technique}: only {_share(found.integer_share)} of the weights ({found.integer_weights} of {whole}) are used "
+        f"by integer operators in ONNX Runtime's optimized graph, expected at least {MIN_INTEGER_SHARE:.0%}. In float: "
         f"{_few(largest)}. {_reason(technique, found.floating)}Leave {technique} out of this candidate, or "
         f"use float16{', or exclude less' if excluded else ''}."
     )
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 def _few(kernels: list[Kernel]) -> str:

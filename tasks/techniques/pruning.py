@@ -6,7 +6,7 @@ two zeros in every four neighbours along the input channels (Mishra et al., 2021
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.foundations.record import Record
 from tasks.techniques import trainable
@@ -43,6 +43,11 @@ class Pruning(Record):
     optimizer: trainable.OwnOptimizer = None
     exclude: trainable.Exclude = ()
 
+    @field_validator("pattern", mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        return "2:4" if value == 124 else value  # YAML takes 2:4 without quotes for minutes and seconds
+
     @model_validator(mode="after")
     def _possible(self) -> "Pruning":
         if self.pattern == "2:4" and self.sparsity != 0.5:
@@ -64,6 +69,7 @@ class Pruning(Record):
         twin = trainable.open_source(step)
         layers = trainable.choose(self.kind, twin.model, self.exclude, self._fits, _wanted(self.pattern))
         made = self._promise(twin.model, layers)
+        coverage = trainable.coverage(twin.model, layers)
         settings = trainable.settings(self, step)
         begin, end, frequency = self._schedule(trainable.steps(step, settings))
         how = self._how(begin, end, frequency)
@@ -72,7 +78,7 @@ class Pruning(Record):
         callbacks = [UpdatePruningStep(), *(_masking(wrapped) if keep else []), *keep]
         history = trainable.train(wrapped, step, settings, callbacks)
         trainable.finish(step, twin, strip_pruning(wrapped), made)
-        return {"layers": layers, "history": history.model_dump(mode="json")}
+        return {"layers": layers, "coverage": coverage, "history": history.model_dump(mode="json")}
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
         """Count zeros, layer by layer.

@@ -41,6 +41,7 @@ class Qat(Record):
 
         twin = trainable.open_source(step)
         layers = trainable.choose(self.kind, twin.model, self.exclude, _fits, ", ".join(_TAKEN))
+        coverage = trainable.coverage(twin.model, layers)
         settings = trainable.settings(self, step)
         annotated = trainable.wrap(twin.model, layers, quantize_annotate_layer)
         quantized = quantize_apply(annotated)
@@ -48,7 +49,12 @@ class Qat(Record):
         plain = trainable.open_source(step).model
         changed = _take_over(plain, quantized)
         trainable.finish(step, twin, plain)
-        return {"layers": layers, "changed_weights": changed, "history": history.model_dump(mode="json")}
+        return {
+            "layers": layers,
+            "coverage": coverage,
+            "changed_weights": changed,
+            "history": history.model_dump(mode="json"),
+        }
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
         """What earlier techniques promised; that the integers are used is `int8_static`'s proof.

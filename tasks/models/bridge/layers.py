@@ -290,6 +290,15 @@ def _attention(layer: Any, name: str) -> Twin:
     return Twin(twin, (), ((layer, twin),))
 
 
+def _layer_normalization(layer: Any, name: str) -> Twin:
+    import tf_keras
+
+    from tasks.models.bridge import registered
+
+    twin = registered.LayerNormalization(name=name, **_settings(layer, tf_keras.layers.LayerNormalization))
+    return Twin(twin, (), ((layer, twin),))
+
+
 def _rnn(layer: Any, name: str) -> Twin:
     import tf_keras
 
@@ -324,6 +333,7 @@ SPECIAL: dict[str, Callable[[Any, str], Twin]] = {
     "TimeDistributed": _time_distributed,
     "SpectralNormalization": _spectral,
     "RNN": _rnn,
+    "LayerNormalization": _layer_normalization,
     "CustomScaleLayer": _ours("scale"),
     "MultiHeadAttention": _attention,
     "RMSNormalization": _ours("axis", "epsilon"),

@@ -34,8 +34,11 @@ def refuse(found: Mapping[tuple[str, str], Unsupported], total: int | None = Non
     for (kind, name), error in found.items():
         alike.setdefault((kind, error.reason, error.advice), []).append(repr(name))
     lines = [f"{kind} {', '.join(names)}: {reason}. {advice}." for (kind, reason, advice), names in alike.items()]
-    counted = f"{len(found)} layers or functions" if total is None else f"{len(found)} of {total} layers and operations"
+    several = len(found) > 1
+    counted = f"{len(found)} layer{'s' * several} or function{'s' * several}"
+    if total is not None:
+        counted = f"{len(found)} of {total} layers and operations"
     raise NotApplicable(
-        f"{counted} of the model have no twin in tf_keras, which training "
-        f"techniques need. {' '.join(lines)} Or use only ONNX-level techniques: int8_static, int8_dynamic, float16."
+        f"{counted} of the model {'have' if several else 'has'} no twin in tf_keras, which pruning, clustering and qat "
+        f"need. {' '.join(lines)} Or use distillation, int8_static, int8_dynamic, float16, which take any model."
     )

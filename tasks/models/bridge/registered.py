@@ -130,6 +130,23 @@ class ZeroedAttention(tf_keras.layers.MultiHeadAttention):  # type: ignore[misc]
 
 
 @_register
+class LayerNormalization(tf_keras.layers.LayerNormalization):  # type: ignore[misc]
+    """Layer normalization as Keras 3 computes it, which conversion makes one ONNX operator of.
+
+    That of tf_keras goes through its fused batch norm, and runs 1.4 times slower in a transformer of two layers.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Same shape."""
+        rank = inputs.shape.rank
+        axes = [axis - rank if axis >= 0 else axis for axis in self.axis]
+        gamma, beta = (None if each is None else tf.convert_to_tensor(each) for each in (self.gamma, self.beta))
+        axis = axes[0] if len(axes) == 1 else axes
+        outputs = keras.ops.layer_normalization(inputs, gamma, beta, axis=axis, epsilon=self.epsilon)
+        return tf.cast(outputs, self.compute_dtype)
+
+
+@_register
 class RMSNormalization(tf_keras.layers.Layer):  # type: ignore[misc]
     """Divide by the root mean square and scale, as Keras 3 does.
 

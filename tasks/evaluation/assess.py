@@ -67,7 +67,7 @@ def assess(request: AssessRequest) -> Assessment:
     )
     quality = _reference_quality(setting, leading)
     rows = [_assessed(entry, request, setting, quality) for entry in request.candidates]
-    judged = [Judged(row.name, row.verdicts, _figures(row, entries[row.name])) for row in rows]
+    judged = [Judged(row.name, row.verdicts, _figures(row, entries[row.name]), row.drop or 0.0) for row in rows]
     choice = choose(request.objective, judged)
     front = {point.name for point in pareto(judged, *leading) if point.on_front}
     control = _control(samples)
@@ -204,7 +204,8 @@ def _speed_proof(entry: Entry, samples: Samples | None) -> list[Verdict]:
     slower = gain.point * RESOLUTION < 1 and gain.high is not None and gain.high < 1
     compared = f"its p50 speed-up over {entry.yardstick}, the same model with int8_static alone, is {gain.point:.4g}"
     reason = (
-        f"Proof failed: {compared}. Quantization-aware training left operators behind that run in float; leave qat out."
+        f"Proof failed: {compared}. The file has something besides the rounding that int8_static alone has not: leave "
+        "qat out."
         if slower
         else f"{compared}: not slower."
     )

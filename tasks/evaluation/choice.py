@@ -13,6 +13,8 @@ from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.verdict import Verdict
 from tasks.foundations.record import Record
 
+SAME_SIZE = 1.01  # a file is not chosen for a handful of bytes
+_TOLERANCES: dict[str | None, float] = {"latency": RESOLUTION, "throughput": RESOLUTION, "size": SAME_SIZE}
 PASSED, REFUSED, UNDECIDED = 0, 3, 4
 Outcome = Literal["pass", "fail", "inconclusive"]
 
@@ -53,11 +55,13 @@ class Judged:
         name: the candidate.
         verdicts: of every gate.
         figures: metric -> value, e.g. `accuracy`, `p50_ms`, `size_bytes`; whatever is known.
+        drop: how much worse than the reference the primary metric is.
     """
 
     name: str
     verdicts: Sequence[Verdict]
     figures: Mapping[str, float] = field(default_factory=dict)
+    drop: float = 0.0
 
     @property
     def outcome(self) -> Outcome:
@@ -86,9 +90,10 @@ class Choice:
 def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
     """The best by the objective among candidates that pass, in any order of the input the same one.
 
-    Times and throughput differ by noise alone up to 5 %, so all candidates within 5 % of the best are equal; other
-    metrics are equal only exactly. Among equals the smaller file wins (`size_bytes`, unknown is last), then the name.
-    A candidate that passes but lacks the objective's figure cannot win.
+    Times and throughput differ by noise alone up to 5 %, so all candidates within 5 % of the best are equal; so are
+    sizes within 1 %, other metrics only exactly. Among equals the smaller file wins (`size_bytes`, unknown is last);
+    among files within 1 % the one that loses least against the reference, then the one that compresses best, then the
+    name. A candidate that passes but lacks the objective's figure cannot win.
 
     Args:
         objective: from the config.
@@ -101,15 +106,18 @@ def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
         return _no_winner(objective, candidates, passing)
     sign = -1.0 if objective.maximizes else 1.0
     best = min(sign * each.figures[metric] for each in able)
-    noisy = family(metric) in ("latency", "throughput")
-    equal = [each for each in able if _is_equal(each.figures[metric], sign * best, noisy)]
-    winner = min(equal, key=lambda each: (each.figures.get("size_bytes", float("inf")), each.name))
+    within = _TOLERANCES.get(family(metric), 1.0)
+    equal = [each for each in able if _is_equal(each.figures[metric], sign * best, within)]
+    least = min(_size(each) for each in equal)
+    small = [each for each in equal if _size(each) <= least * SAME_SIZE]
+    winner = min(small, key=lambda each: (each.drop, each.figures.get("gzip_bytes", float("inf")), each.name))
     word = "largest" if objective.maximizes else "smallest"
     reason = f"{winner.name} passes every gate and has the {word} {metric}, {_shown(winner.figures[metric])}."
     if len(equal) > 1:
         others = ", ".join(sorted(each.name for each in equal if each is not winner))
-        within = "within 5 %" if noisy else "equal"
-        reason = f"{winner.name} passes every gate; {metric} of {others} is {within}, and its file is no larger."
+        near = "equal" if within == 1.0 else f"within {100 * (within - 1):.0f} %"
+        why = "its file is no larger" if len(small) == 1 else "of files of its size it loses least"
+        reason = f"{winner.name} passes every gate; {metric} of {others} is {near}, and {why}."
     return Choice(winner.name, PASSED, reason)
 
 
@@ -123,10 +131,12 @@ def _shown(figure: float) -> str:
     return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.4g}"
 
 
-def _is_equal(figure: float, best: float, noisy: bool) -> bool:
-    if not noisy:
-        return figure == best
-    return max(figure, best) <= RESOLUTION * min(figure, best)
+def _is_equal(figure: float, best: float, within: float) -> bool:
+    return figure == best or max(figure, best) <= within * min(figure, best)
+
+
+def _size(candidate: Judged) -> float:
+    return candidate.figures.get("size_bytes", float("inf"))
 
 
 def _no_winner(objective: Choose, candidates: Sequence[Judged], passing: Sequence[Judged]) -> Choice:

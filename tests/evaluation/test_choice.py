@@ -35,6 +35,18 @@ def test_within_five_percent_the_smaller_file_wins_then_the_name():
     assert choose(Choose(minimize="size_bytes"), [fast, small, twin, slower]).winner == "d"
 
 
+@pytest.mark.parametrize("objective", [Choose(), Choose(minimize="size_bytes")])
+def test_nothing_is_chosen_for_a_handful_of_bytes(objective):
+    """Of files within 1 % the one that loses least wins, whatever the objective calls equal."""
+    smallest = Judged("a", _judged("a", "pass").verdicts, {"p50_ms": 1.0, "size_bytes": 46_269}, drop=0.0125)
+    better = Judged("b", _judged("b", "pass").verdicts, {"p50_ms": 1.0, "size_bytes": 46_272}, drop=0.0025)
+    larger = Judged("c", _judged("c", "pass").verdicts, {"p50_ms": 1.0, "size_bytes": 47_000}, drop=0.0)
+
+    found = choose(objective, [smallest, better, larger])
+
+    assert found.winner == "b" and found.reason.endswith("and of files of its size it loses least.")
+
+
 def test_accuracy_is_maximized_exactly():
     candidates = [
         _judged("a", "pass", accuracy=0.98, size_bytes=1),

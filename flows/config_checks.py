@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config_sentences import nearest
+from flows.warm_ups import warm_ups
 from flows.yaml_source import Where
 from tasks.foundations import entrypoints
 from tasks.foundations.errors import InputError
@@ -29,6 +30,7 @@ def problems(plan: "Plan") -> list[Problem]:
         *_sources(config, plan.folder),
         *_entrypoints(config, plan.folder),
         *_training(config),
+        *warm_ups(config),
         *_losses(config),
         *_own_metric(config),
         *_chains(config),

@@ -63,6 +63,7 @@ def compress(
         user_sources=_user_sources(technique, fit) if trains else "",
         cpu=cpu_class(),
         kind=kind,
+        once=trains,  # chains that begin alike share the training
     )
     splits = open_dataset(executor.store.path(dataset.digest))
     return executor.produce(

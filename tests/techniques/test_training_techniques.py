@@ -5,12 +5,13 @@ import json
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from tasks.foundations.errors import InputError, NotApplicable, ProofFailed, StepFailed
 from tasks.foundations.worker_process import WorkerSettings
 from tasks.foundations.workers import Workers
 from tasks.models.onnx_export import ExportRequest
-from tasks.techniques.apply import CompressRequest
+from tasks.techniques.apply import CompressRequest, parse
 from tests.techniques import training_world
 from tests.techniques.training_world import MakeRequest, settings
 
@@ -132,6 +133,11 @@ def test_two_of_four_leaves_two_weights_in_every_four_inputs(world):
     fours = hidden.T.reshape(16, -1, 4)
     assert (np.count_nonzero(fours, axis=2) <= 2).all() and np.mean(hidden == 0) == pytest.approx(0.5, abs=0.01)
     assert evidence(final)["proof"]["two_of_four"]["achieved"] == {"hidden": 2.0, "scores": 2.0}
+
+
+def test_two_of_four_may_be_written_without_quotes():
+    """YAML 1.1 takes 2:4 for two minutes and four seconds."""
+    assert parse({"kind": "pruning", "pattern": yaml.safe_load("2:4")}).pattern == "2:4"
 
 
 def test_clustered_layers_have_no_more_values_in_an_output_channel_than_asked(world):

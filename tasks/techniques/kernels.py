@@ -157,7 +157,9 @@ def require_integers(technique: str, found: Kernels, excluded: bool) -> None:
 
 
 def _share(share: float) -> str:
-    return f"{share:.1%}" if 0 < share < 0.01 else f"{share:.0%}"
+    if 0 < share < 0.01:
+        return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+    return f"{share:.0%}"
 
 
 def _few(kernels: list[Kernel]) -> str:

@@ -52,6 +52,12 @@ class Pruning(Record):
     def _possible(self) -> "Pruning":
         if self.pattern == "2:4" and self.sparsity != 0.5:
             raise ValueError(f"pattern 2:4 has a sparsity of 0.5. Got {self.sparsity}: leave sparsity out")
+        steady = "pattern 2:4" if self.pattern == "2:4" else "schedule constant" if self.schedule == "constant" else ""
+        timed = ("end", "initial_sparsity", *(("schedule",) if self.pattern == "2:4" else ()))
+        # By value: a worker is handed the defaults too.
+        idle = [name for name in timed if getattr(self, name) != type(self).model_fields[name].default]
+        if steady and idle:
+            raise ValueError(f"{steady} has its zeros from the first step on: leave {', '.join(idle)} out")
         if self.initial_sparsity > self.sparsity:
             raise ValueError(f"initial_sparsity {self.initial_sparsity} is above sparsity {self.sparsity}")
         return self

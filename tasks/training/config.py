@@ -42,7 +42,9 @@ class TrainingConfig(Record):
         default_factory=lambda: Adam(kind="adam"),
         description="sgd, adam, adamw or rmsprop.",
     )
-    early_stopping: EarlyStopping | None = Field(None, description="Stop before the last epoch; default never.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Stop before the last epoch; default never. Techniques run all of their epochs."
+    )
 
     @field_validator("loss")
     @classmethod

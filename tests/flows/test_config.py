@@ -422,6 +422,18 @@ BROKEN = {
         "candidates.int8.0.student: tiny.py:biuld: {folder}/tiny.py defines no 'biuld' at its top level. Did you mean "
         "build? ...",
     ),
+    "an end for zeros that are there from the start": (
+        "int8: [{kind: int8_static}]",
+        "int8: [{kind: pruning, schedule: constant, end: 0.5}]",
+        10,
+        "candidates.int8.0: schedule constant has its zeros from the first step on: leave end out.",
+    ),
+    "a schedule for 2:4": (
+        "int8: [{kind: int8_static}]",
+        'int8: [{kind: pruning, pattern: "2:4", schedule: constant}]',
+        10,
+        "candidates.int8.0: pattern 2:4 has its zeros from the first step on: leave schedule out.",
+    ),
     "2:4 of another sparsity": (
         "int8: [{kind: int8_static}]",
         'int8: [{kind: pruning, pattern: "2:4", sparsity: 0.8}]',

@@ -14,6 +14,7 @@ from tasks.models import saved_model, twin
 from tasks.models.bridge import layers
 from tasks.models.bridge.job import BridgeRequest, bridge
 from tasks.models.interface import describe
+from tasks.models.onnx_parity import HALF_TOLERANCE
 from tasks.models.signature import Signature, TensorSpec
 from tests.models.bridge.families import FAMILIES, randomize, rows, sequential
 
@@ -58,7 +59,7 @@ def test_the_folder_of_a_twin_has_the_names_and_numbers_of_its_source(tmp_path, 
     for name, array in wanted.items():
         array = np.asarray(array, "float32")
         np.testing.assert_allclose(
-            served[name], array, atol=(1e-2 if family == "half" else 1e-5) * max(1, abs(array).max())
+            served[name], array, atol=(HALF_TOLERANCE if family == "half" else 1e-5) * max(1, abs(array).max())
         )
 
 

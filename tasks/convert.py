@@ -25,7 +25,7 @@ def convert(executor: Executor, candidate: str, model: Artifact, dataset: Artifa
         inputs={"model": model, "data": dataset},
         settings={},
         rooms=("techniques", "models", "data") if promising else ("models", "data"),
-        libraries=("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy"),
+        libraries=("tensorflow", "keras", "tf-keras", "tf2onnx", "onnx", "onnxruntime", "numpy"),
         candidate=candidate,
     )
     split = open_dataset(executor.store.path(dataset.digest))["test"]

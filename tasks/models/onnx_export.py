@@ -13,7 +13,9 @@ from tasks.foundations.record import Record
 from tasks.models import onnx_file, onnx_parity
 from tasks.models.onnx_graph import computes_in_half, walk
 from tasks.models.onnx_parity import Parity
+from tasks.models.onnx_recurrent import loops, of_twin
 from tasks.models.rows import batches, count, match, take
+from tasks.models.saved_model import SAVED_MODEL
 from tasks.models.signature import Signature
 
 EVIDENCE = "evidence.json"
@@ -61,11 +63,13 @@ def export(request: ExportRequest) -> ExportResult:
     """
     source, out = Path(request.source), Path(request.out)
     signature = Signature.read(source)
-    path = _write_model(source, signature, out)
+    model, converted = _convert(source, signature)
+    path = _write(model, signature, out)
     signature.write(out)
     parity = _prove_parity(request, signature, path)
     evidence = {
         "step": "onnx_export",
+        "converted": converted,
         "opset": onnx_file.OPSET,
         "ir_version": onnx_file.IR_VERSION,
         "operators": _operators(path),
@@ -75,12 +79,20 @@ def export(request: ExportRequest) -> ExportResult:
     return ExportResult(size_bytes=path.stat().st_size, parity=parity, evidence=evidence)
 
 
-def _write_model(source: Path, signature: Signature, out: Path) -> Path:
-    from tasks.models.onnx_clean import clean
+def _convert(source: Path, signature: Signature) -> tuple[Any, str]:
+    """A ModelProto, and what it was made of."""
     from tasks.models.onnx_convert import convert
+
+    model = convert(source / SAVED_MODEL, signature)
+    found = loops(model)
+    better = of_twin(source, signature, found) if found else None
+    return (model, SAVED_MODEL) if better is None else (better, "twin")
+
+
+def _write(model: Any, signature: Signature, out: Path) -> Path:
+    from tasks.models.onnx_clean import clean
     from tasks.models.onnx_normal import normalize, order
 
-    model = convert(source / "saved_model", signature)
     order(model.graph)
     clean(model)
     normalize(model, signature)
@@ -96,7 +108,7 @@ def _prove_parity(request: ExportRequest, signature: Signature, path: Path) -> d
     if rows == 0:
         raise InputError("There are no rows to compare the ONNX model with the reference on. Give at least one row.")
     parity = onnx_parity.compare(
-        _run_saved_model(Path(request.source) / "saved_model", arrays, signature, rows),
+        _run_saved_model(Path(request.source) / SAVED_MODEL, arrays, signature, rows),
         run(path, arrays, signature, rows),
     )
     half = computes_in_half(onnx_file.read(path.parent).graph)

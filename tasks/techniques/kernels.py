@@ -175,7 +175,7 @@ def _reason(technique: str, floating: tuple[Kernel, ...]) -> str:
     reasons = (
         (
             looped and not dynamic,
-            "Inside a Loop only int8_dynamic quantizes; Keras' GRU, and LSTM with a mask, become a Loop. ",
+            "Inside a Loop only int8_dynamic quantizes; a GRU or LSTM with a mask, and SimpleRNN, become a Loop. ",
         ),
         (
             looped and dynamic,

@@ -14,8 +14,8 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.table import as_text
 
 SECTIONS = (
-    *("release", "repeated", "orchestrator", "commands", "int8", "techniques", "mobilenet", "accuracy", "control"),
-    *("calibration", "memory"),
+    *("release", "repeated", "orchestrator", "commands", "int8", "techniques", "mobilenet", "recurrent", "accuracy"),
+    *("control", "calibration", "memory"),
 )
 
 

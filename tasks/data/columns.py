@@ -5,12 +5,14 @@ csv and parquet share these keys, so that a file can be converted without touchi
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tasks.data.files import require_one
+from tasks.data.files import FilePerSplit, LocalFile, RemoteFile, missing_files, places, require_one
+from tasks.data.reading import Where
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
@@ -78,44 +80,37 @@ TestFraction = Annotated[
 ]
 
 
-class TableSource(Protocol):
-    """The keys that every source of columns has."""
+class TableSource(Record):
+    """The keys that every source of columns has, checked together; each adds its `kind`, its own keys and `read`."""
 
-    @property
-    def path(self) -> str | None:
-        """Local file."""
+    path: LocalFile = None
+    url: RemoteFile = None
+    splits: FilePerSplit = None
+    inputs: Inputs = None
+    label: Label = None
+    labels: Labels = None
+    slices: Slices = Field(default_factory=list)
+    split_column: SplitColumn = None
+    test_fraction: TestFraction = None
 
-    @property
-    def url(self) -> str | None:
-        """Remote file."""
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        require_one({"path": self.path, "url": self.url, "splits": self.splits})
+        require_one({"label": self.label, "labels": self.labels}, "which columns are the labels")
+        for key in ("split_column", "test_fraction"):
+            if self.splits and getattr(self, key) is not None:
+                raise ValueError(f"{key} divides one file, but splits gives a file for each; remove one of the two")
+        if self.split_column is not None and self.test_fraction is not None:
+            raise ValueError("split_column and test_fraction both divide the file; remove one of the two")
+        return self
 
-    @property
-    def splits(self) -> Mapping[str, str] | None:
-        """One file a split."""
+    def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
+        """Local files that are not there."""
+        return missing_files(places(self.path, self.url, self.splits), folder)
 
-    @property
-    def inputs(self) -> Any:
-        """See `Inputs`."""
-
-    @property
-    def label(self) -> str | None:
-        """See `Label`."""
-
-    @property
-    def labels(self) -> list[str] | dict[str, str | list[str]] | None:
-        """See `Labels`."""
-
-    @property
-    def slices(self) -> list[str] | dict[str, str]:
-        """See `Slices`."""
-
-    @property
-    def split_column(self) -> str | None:
-        """See `SplitColumn`."""
-
-    @property
-    def test_fraction(self) -> float | None:
-        """See `TestFraction`."""
+    def source_digest(self, folder: Path) -> str:
+        """Empty: no code of the user's is run."""
+        return ""
 
 
 class Part(NamedTuple):
@@ -143,21 +138,6 @@ class Part(NamedTuple):
         if self.role == "labels":
             return f"labels {self.name!r}" if self.name else "labels"
         return f"{self.role[:-1]} {self.name!r}"
-
-
-def check_keys(source: TableSource) -> None:
-    """Whether the keys of a source fit together.
-
-    Raises:
-        ValueError: one sentence.
-    """
-    require_one({"path": source.path, "url": source.url, "splits": source.splits})
-    require_one({"label": source.label, "labels": source.labels}, "which columns are the labels")
-    for key in ("split_column", "test_fraction"):
-        if source.splits and getattr(source, key) is not None:
-            raise ValueError(f"{key} divides one file, but splits gives a file for each; remove one of the two")
-    if source.split_column is not None and source.test_fraction is not None:
-        raise ValueError("split_column and test_fraction both divide the file; remove one of the two")
 
 
 def parts_of(source: TableSource, file: str, names: Sequence[str], wide: frozenset[str] = frozenset()) -> list[Part]:

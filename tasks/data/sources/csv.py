@@ -4,26 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from tasks.data.columns import (
-    Inputs,
-    Label,
-    Labels,
-    Part,
-    Slices,
-    SplitColumn,
-    TestFraction,
-    check_keys,
-)
+from tasks.data.columns import Part, TableSource
 from tasks.data.facts import Fact
-from tasks.data.files import FilePerSplit, LocalFile, RemoteFile, fetch, missing_files, places
-from tasks.data.reading import Reading, Where
+from tasks.data.files import fetch
+from tasks.data.reading import Reading
 from tasks.data.spool import Table
 from tasks.data.tables import read_tables
 from tasks.data.texts import Texts
 from tasks.foundations.errors import InputError
-from tasks.foundations.record import Record
 
 BLOCK_BYTES = 4 * 2**20  # of one batch; no row may be longer
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -40,30 +30,16 @@ def _one_character(delimiter: str) -> str:
     return delimiter
 
 
-class CsvData(Record):
+class CsvData(TableSource):
     """Rows of a csv file, UTF-8, with one header line; `.gz` is unpacked. Numbers, true and false, and words."""
 
     kind: Literal["csv"]
-    path: LocalFile = None
-    url: RemoteFile = None
-    splits: FilePerSplit = None
-    inputs: Inputs = None
-    label: Label = None
-    labels: Labels = None
-    slices: Slices = Field(default_factory=list)
-    split_column: SplitColumn = None
-    test_fraction: TestFraction = None
     delimiter: Annotated[str, AfterValidator(_one_character)] = Field(
         ",", description='What parts the values, one character: ";", "\\t", "|".'
     )
     header: list[str] | None = Field(
         None, min_length=1, description="Names of the columns, for files that begin with data instead of names."
     )
-
-    @model_validator(mode="after")
-    def _keys_fit(self) -> "CsvData":
-        check_keys(self)
-        return self
 
     def read(self, reading: Reading) -> Any:
         """Store every array of every split in scratch, from batches of rows.
@@ -72,14 +48,6 @@ class CsvData(Record):
             InputError: a file, a column or a value is missing, or a value is not what its column holds.
         """
         return read_tables(self, reading, self._open, _facts)
-
-    def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
-        """Local files that are not there."""
-        return missing_files(places(self.path, self.url, self.splits), folder)
-
-    def source_digest(self, folder: Path) -> str:
-        """Empty: no code of the user's is run."""
-        return ""
 
     def _open(self, place: str, reading: Reading) -> Table:
         file = _CsvFile(place, fetch(place, reading), self.delimiter, self.header)

@@ -4,50 +4,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from tasks.data.columns import (
-    Inputs,
-    Label,
-    Labels,
-    Part,
-    Slices,
-    SplitColumn,
-    TestFraction,
-    check_keys,
-)
+from tasks.data.columns import Part, TableSource
 from tasks.data.facts import Fact
-from tasks.data.files import FilePerSplit, LocalFile, RemoteFile, fetch, missing_files, places
-from tasks.data.reading import Reading, Where
+from tasks.data.files import fetch
+from tasks.data.reading import Reading
 from tasks.data.spool import Table
 from tasks.data.tables import read_tables
 from tasks.data.tensors import fact_of
 from tasks.foundations.errors import InputError
-from tasks.foundations.record import Record
 
 BATCH_BYTES = 8 * 2**20
 MOST_ROWS = 65_536
 READ_BYTES = 2**20
 
 
-class ParquetData(Record):
+class ParquetData(TableSource):
     """Rows of a parquet file. Lists of numbers (nested ones too) and bytes with a shape are arrays, one a row."""
 
     kind: Literal["parquet"]
-    path: LocalFile = None
-    url: RemoteFile = None
-    splits: FilePerSplit = None
-    inputs: Inputs = None
-    label: Label = None
-    labels: Labels = None
-    slices: Slices = Field(default_factory=list)
-    split_column: SplitColumn = None
-    test_fraction: TestFraction = None
-
-    @model_validator(mode="after")
-    def _keys_fit(self) -> "ParquetData":
-        check_keys(self)
-        return self
 
     def read(self, reading: Reading) -> Any:
         """Store every array of every split in scratch, from batches of rows.
@@ -56,14 +30,6 @@ class ParquetData(Record):
             InputError: a file, a column or a value is missing, or of a type that no model takes.
         """
         return read_tables(self, reading, _open, _facts)
-
-    def problems(self, folder: Path) -> Iterator[tuple[Where, str]]:
-        """Local files that are not there."""
-        return missing_files(places(self.path, self.url, self.splits), folder)
-
-    def source_digest(self, folder: Path) -> str:
-        """Empty: no code of the user's is run."""
-        return ""
 
 
 def _open(place: str, reading: Reading) -> Table:

@@ -30,6 +30,7 @@ class Split(Record):
         rows: number of rows.
         slices: names of the slice columns.
         targets: outputs that have labels of their own; empty where the labels are one array.
+        classes: names of the classes, in the order of their integers; empty where they have none.
     """
 
     folder: str
@@ -37,6 +38,7 @@ class Split(Record):
     rows: int
     slices: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def input_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Name -> read-only memory map, (rows, ...)."""
@@ -59,7 +61,8 @@ class Split(Record):
 
 def open_dataset(folder: Path) -> dict[str, Split]:
     """The splits that a dataset folder holds, in the order of `SPLITS`; arrays are mapped only when asked for."""
-    content: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())["splits"]
+    whole: dict[str, Any] = json.loads((folder / FILE).read_text())
+    content: dict[str, dict[str, Any]] = whole["splits"]
     return {
         name: Split(
             folder=str(folder / name),
@@ -67,15 +70,11 @@ def open_dataset(folder: Path) -> dict[str, Split]:
             rows=content[name]["rows"],
             slices=tuple(content[name]["slices"]),
             targets=tuple(content[name].get("targets", ())),
+            classes=tuple(whole.get("classes", ())),
         )
         for name in SPLITS
         if name in content
     }
-
-
-def class_names(folder: Path) -> tuple[str, ...]:
-    """Names of the classes of a dataset folder, in the order of their integers; empty where they have none."""
-    return tuple(json.loads((folder / FILE).read_text()).get("classes", ()))
 
 
 def _map(path: Path) -> np.ndarray[Any, Any]:

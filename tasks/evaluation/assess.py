@@ -62,6 +62,7 @@ def assess(request: AssessRequest) -> Assessment:
         champion=_evidence(request.champion, request, samples) if request.champion else None,
         samples=samples,
         slices=slice_rows(request.split.slice_columns()),
+        classes=request.split.classes,
         functions=functions,
         seed=request.seed,
     )
@@ -159,7 +160,7 @@ def _groups(setting: Setting, outputs: Arrays, leading: Primary) -> dict[str, di
     own = {name: function for name, function in setting.functions.items() if name == leading.name}
     return {
         "slices": evaluate_slices(setting.task, outputs, setting.labels, setting.slices, own),
-        "classes": evaluate_classes(setting.task, outputs, setting.labels),
+        "classes": evaluate_classes(setting.task, outputs, setting.labels, setting.classes),
     }
 
 

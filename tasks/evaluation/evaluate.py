@@ -1,6 +1,6 @@
 """Figures of one model from its stored predictions: over all rows, per slice, per class, and against the reference."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -111,8 +111,10 @@ def _in_slice(task: AnyTask, outputs: Arrays, labels: Arrays, functions: Mapping
     return figures
 
 
-def evaluate_classes(task: AnyTask, outputs: Arrays, labels: Arrays) -> dict[str, dict[str, float]]:
-    """Figures of every class or label that occurs, by its number; none where a task has neither.
+def evaluate_classes(
+    task: AnyTask, outputs: Arrays, labels: Arrays, names: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
+    """Figures of every class or label that occurs, by its name, else its number; none where a task has neither.
 
     Returns:
         Class -> {`recall`: share of its rows that are right, `n`: rows}; label of a multilabel task -> {`f1`, `recall`,
@@ -120,15 +122,16 @@ def evaluate_classes(task: AnyTask, outputs: Arrays, labels: Arrays) -> dict[str
     """
     if isinstance(task, Classification | Multilabel):
         predictions = checked(task, single(outputs), single(labels))
-        return _per_label(predictions) if isinstance(predictions, Sets) else _per_class(predictions)
+        found = _per_label(predictions) if isinstance(predictions, Sets) else _per_class(predictions)
+        return {names[each] if names else str(each): figures for each, figures in found.items()}
     return {}
 
 
-def _per_label(predictions: Sets) -> dict[str, dict[str, float]]:
+def _per_label(predictions: Sets) -> dict[int, dict[str, float]]:
     predicted, labels = predictions.predicted(), predictions.labels
     right, chosen, held = ((each.sum(axis=0)) for each in (predicted & labels, predicted, labels))
     return {
-        str(each): {
+        int(each): {
             "f1": float(2 * right[each] / (chosen[each] + held[each])),
             **({"recall": float(right[each] / held[each])} if held[each] else {}),
             "n": float(held[each]),
@@ -137,11 +140,11 @@ def _per_label(predictions: Sets) -> dict[str, dict[str, float]]:
     }
 
 
-def _per_class(predictions: Any) -> dict[str, dict[str, float]]:
+def _per_class(predictions: Any) -> dict[int, dict[str, float]]:
     rows = np.bincount(predictions.labels)
     right = np.bincount(predictions.labels[predictions.predicted() == predictions.labels], minlength=rows.size)
     return {
-        str(each): {"recall": float(right[each] / rows[each]), "n": float(rows[each])} for each in np.flatnonzero(rows)
+        int(each): {"recall": float(right[each] / rows[each]), "n": float(rows[each])} for each in np.flatnonzero(rows)
     }
 
 

@@ -46,6 +46,7 @@ class Setting:
         champion: the version in production on this target; None where there is none yet.
         samples: what was measured on this target; None if nothing was.
         slices: `column=value` -> numbers of its test rows.
+        classes: their names, in the order of their numbers; empty where they have none.
         functions: the user's metrics by entrypoint, f(labels, outputs) -> float.
         seed: of the bootstrap.
     """
@@ -58,5 +59,6 @@ class Setting:
     champion: Evidence | None = None
     samples: Samples | None = None
     slices: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     functions: Mapping[str, Callable[[Any, Any], float]] = field(default_factory=dict)
     seed: int = 0

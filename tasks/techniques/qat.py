@@ -1,8 +1,8 @@
 """Quantization-aware training: fine-tuning with eight-bit rounding in the forward pass (Jacob et al., 2018).
 
-The weights learn to stand the rounding; the rounding itself is taken out again and done by `int8_static`, which must
-follow. Exported as it is, the model is 1.9 times slower than float: ONNX Runtime then runs every convolution in float
-between two quantizers.
+Ranges start where the calibration rows have them. The weights learn to stand the rounding; the rounding itself is taken
+out again and done by `int8_static`, which must follow. Exported as it is, the model is 1.9 times slower than float: ONNX
+Runtime then runs every convolution in float between two quantizers.
 """
 
 from typing import Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from tasks.foundations.record import Record
-from tasks.techniques import projection, trainable
+from tasks.techniques import projection, ranges, trainable
 from tasks.techniques.step import Place, Step
 
 _TAKEN = ("Conv2D", "Dense", "DepthwiseConv2D")
@@ -43,10 +43,11 @@ class Qat(Record):
         layers = trainable.choose(self.kind, twin.model, self.exclude, _fits, ", ".join(_TAKEN))
         coverage = trainable.coverage(twin.model, layers)
         settings = trainable.settings(self, step)
-        annotated = trainable.wrap(twin.model, layers, quantize_annotate_layer)
-        quantized = quantize_apply(annotated)
-        history = trainable.train(quantized, step, settings, trainable.keep(twin, quantized))
         plain = trainable.open_source(step).model
+        observed = ranges.observe(plain, layers, twin.signature, step.calibration)
+        quantized = quantize_apply(trainable.wrap(twin.model, layers, quantize_annotate_layer))
+        ranges.start(quantized, observed)
+        history = trainable.train(quantized, step, settings, trainable.keep(twin, quantized))
         changed = _take_over(plain, quantized)
         trainable.finish(step, twin, plain)
         return {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tasks.data.dataset import class_names, open_dataset
+from tasks.data.dataset import open_dataset
 from tasks.data.reading import Reading
 from tasks.data.write import ReadRequest, read_data
 from tasks.foundations.menu import choices
@@ -144,7 +144,7 @@ def test_the_rows_are_those_that_were_given(kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(test.input_arrays()[name], array)
     for name, array in DATA["test"]["slices"].items():
         np.testing.assert_array_equal(test.slice_columns()[name], array)
-    np.testing.assert_array_equal(np.array(class_names(out))[test.labels()], DATA["test"]["labels"])
+    np.testing.assert_array_equal(np.array(test.classes)[test.labels()], DATA["test"]["labels"])
 
 
 def test_a_source_survives_json_and_has_no_problems_where_its_files_are(kind: str, tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ def test_every_slice_has_its_own_figures():
 def test_the_recall_of_every_class_that_occurs():
     found = evaluate_classes(LOGITS, np.eye(3)[[0, 1, 2, 0]], np.array([0, 0, 2, 0]))
     assert found == {"0": {"recall": pytest.approx(2 / 3), "n": 3}, "2": {"recall": 1, "n": 1}}
+    named = evaluate_classes(LOGITS, np.eye(3)[[0, 1, 2, 0]], np.array([0, 0, 2, 0]), ("red", "green", "blue"))
+    assert named == {"red": found["0"], "blue": found["2"]}
 
 
 def test_agreement_needs_no_labels():

@@ -85,6 +85,7 @@ def test_figures_of_every_label_that_occurs():
     found = evaluate_classes(LOGITS, SCORES, LABELS)
     assert found["0"] == {"f1": pytest.approx(0.8), "recall": 1, "n": 2}
     assert found["1"] == {"f1": 0, "recall": 0, "n": 1}
+    assert evaluate_classes(LOGITS, SCORES, LABELS, ("red", "green", "blue"))["green"] == found["1"]
 
 
 def test_agreement_asks_for_the_same_labels_whatever_is_true():

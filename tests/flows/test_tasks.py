@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,9 @@ def test_every_output_is_guarded_by_golden_requests(heads, installation):
     (golden,) = (installation.home / "serving" / "onnx_server" / "heads").rglob("golden.json")
     content = json.loads(golden.read_text())
     assert content["outputs"] == ["code", "kind", "odd"] and content["top1"] is None
+
+
+def test_labels_go_by_their_names(sets):
+    summary = json.loads((Path(sets.json["report"]).parent / "release.json").read_text())
+    found = [each["classes"].keys() for each in (summary["reference"], *summary["candidates"])]
+    assert found == [{"red", "green", "blue", "black"}] * 4

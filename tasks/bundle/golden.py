@@ -100,7 +100,7 @@ def make_golden(folder: Path, inputs: Mapping[str, Array], run: Run, origin: Ori
     Raises:
         StepFailed: the model answers with NaN or infinities, or with another number of rows than it was asked.
     """
-    feeds = {name: np.ascontiguousarray(rows) for name, rows in inputs.items()}
+    feeds = {name: np.ascontiguousarray(_plain(rows)) for name, rows in inputs.items()}
     rows = len(next(iter(feeds.values())))
     answers = {name: np.asarray(values) for name, values in run(feeds).items()}
     _check_answers(answers, rows)
@@ -203,8 +203,13 @@ def _difference(wanted: Array, got: Array) -> float:
         return float(np.abs(wanted.astype(np.float64) - got.astype(np.float64)).max(initial=0.0))
 
 
+def _plain(values: Array) -> Array:
+    """Strings as unicode: data sets have them so, and object arrays could only be stored pickled."""
+    return _text(values) if values.dtype.kind in "SO" else values
+
+
 def _text(values: Array) -> Array:
-    """Strings of any kind as unicode, because object arrays could only be stored pickled."""
+    """Strings of any kind as unicode."""
     flat = [
         value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in values.flat
     ]
@@ -229,8 +234,7 @@ def _check_answers(answers: dict[str, Array], rows: int) -> None:
 def _save(folder: Path, arrays: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for index, values in enumerate(arrays.values()):
-        plain = _text(values) if values.dtype.kind in "SO" else values
-        np.save(folder / f"{index}.npy", plain, allow_pickle=False)
+        np.save(folder / f"{index}.npy", _plain(values), allow_pickle=False)
 
 
 def _load(folder: Path, names: tuple[str, ...]) -> dict[str, Array]:

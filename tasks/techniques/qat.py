@@ -1,8 +1,8 @@
 """Quantization-aware training: fine-tuning with eight-bit rounding in the forward pass (Jacob et al., 2018).
 
-Ranges start where the calibration rows have them. The weights learn to stand the rounding; the rounding itself is taken
-out again and done by `int8_static`, which must follow. Exported as it is, the model is 1.9 times slower than float: ONNX
-Runtime then runs every convolution in float between two quantizers.
+Ranges start where the calibration rows have them. The weights learn to stand the rounding; the rounding is taken
+out again and done by `int8_static`, which must follow. Exported as it is, the model is 1.9 times slower than float, for
+ONNX Runtime then runs every convolution in float between two quantizers.
 """
 
 from typing import Any, ClassVar, Literal

@@ -43,7 +43,7 @@ class _Watched:
 
 
 def observe(model: Any, layers: Collection[str], signature: Signature, split: Split) -> dict[str, tuple[Range, Range]]:
-    """Run a model on the first 256 rows as in training: batch norms go by the batch, whatever they have averaged so far.
+    """Run a model on the first 256 rows as in training: batch norms go by the batch, not by what they have averaged.
 
     Args:
         model: tf_keras.Model, left as it is.

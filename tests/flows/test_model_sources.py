@@ -121,3 +121,36 @@ def test_a_damaged_file_ends_the_release_with_a_sentence(installation, keras_fil
     assert answer.code == 2
     assert "damaged.keras is truncated or damaged" in answer.json["error"]
     assert "Traceback" not in answer.log
+
+
+def test_a_model_that_takes_words_is_released_for_tensorflow(installation, trained):
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    words, numbers = np.array(["grün", "rot"])[generator.integers(0, 2, 300)], generator.normal(size=(300, 1))
+    values = tf.lookup.KeyValueTensorInitializer(["grün", "rot"], [-4.0, 4.0])
+    module = tf.Module()
+    module.table = tf.lookup.StaticHashTable(values, 0.0)
+    specs = {
+        "word": tf.TensorSpec((None,), tf.string, "word"),
+        "number": tf.TensorSpec((None, 1), tf.float32, "number"),
+    }
+    serve = tf.function(lambda word, number: {"score": tf.reshape(module.table.lookup(word), (-1, 1)) + number})
+    signature = serve.get_concrete_function(**specs)
+    tf.saved_model.save(module, str(installation.folder / "words"), {"serving_default": signature})
+    rows = {"inputs_word": words, "inputs_number": numbers.astype(np.float32), "labels": (words == "rot").astype(int)}
+    splits = {"calibration": slice(0, 100), "test": slice(100, 300)}
+    arrays = {f"{split}_{name}": rows[name][part] for split, part in splits.items() for name in rows}
+    np.savez(installation.folder / "words.npz", **arrays)
+
+    answer = released(
+        installation,
+        {"kind": "saved_model", "path": "words"},
+        name="words",
+        data={"kind": "npz", "path": "words.npz"},
+        targets={"tfs": {"runtime": "tensorflow"}},
+        serving=[{"kind": "tf_serving", "target": "tfs"}],
+    )
+
+    assert answer.json["promoted"] and answer.json["winners"] == {"tfs": "float32"}
+    assert answer.json["candidates"][0]["accuracy"] > 0.9

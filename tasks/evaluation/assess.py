@@ -205,8 +205,8 @@ def _speed_proof(entry: Entry, samples: Samples | None) -> list[Verdict]:
     slower = gain.point * RESOLUTION < 1 and gain.high is not None and gain.high < 1
     compared = f"its p50 speed-up over {entry.yardstick}, the same model with int8_static alone, is {gain.point:.4g}"
     reason = (
-        f"Proof failed: {compared}. The file has something besides the rounding that int8_static alone has not: leave "
-        "qat out."
+        f"Proof failed: {compared}. Its file has operators that {entry.yardstick} has not, of fake quantization or of "
+        "its tf_keras twin: leave qat out."
         if slower
         else f"{compared}: not slower."
     )

@@ -68,10 +68,12 @@ def tiny(layers, model):
 
 
 def attention(layers, model):
+    from tasks.models.bridge.registered import MultiHeadAttention
+
     image = layers.Input((8, 8, 1), name="x")
     x = layers.Reshape((8, 8), name="rows")(image)
     x = layers.LSTM(12, return_sequences=True, name="lstm")(x)
-    x = layers.MultiHeadAttention(2, 6, name="attention")(x, x)
+    x = MultiHeadAttention(2, 6, name="attention")(x, x)
     x = layers.GlobalAveragePooling1D(name="mean")(x)
     return model(image, layers.Dense(10, name="scores")(x))
 

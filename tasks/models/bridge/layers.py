@@ -285,8 +285,8 @@ def _attention(layer: Any, name: str) -> Twin:
 
     calls = [node.arguments.kwargs for node in layer._inbound_nodes]
     zeroed = layer.dropout > 0 or any(call.get("return_attention_scores") for call in calls)
-    kind = registered.ZeroedAttention if zeroed else tf_keras.layers.MultiHeadAttention
-    twin = kind(name=name, **_settings(layer, kind))
+    settings = _settings(layer, tf_keras.layers.MultiHeadAttention)
+    twin = registered.MultiHeadAttention(name=name, zeroed=zeroed, **settings)
     return Twin(twin, (), ((layer, twin),))
 
 

@@ -3,6 +3,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tasks.foundations.errors import InputError, NotApplicable, ProofFailed, StepFailed
-from tasks.models import saved_model, twin
+from tasks.models import onnx_export, saved_model, twin
 from tasks.models.bridge import layers
 from tasks.models.bridge.job import BridgeRequest, bridge
 from tasks.models.interface import describe
+from tasks.models.onnx_graph import walk
 from tasks.models.onnx_parity import HALF_TOLERANCE
 from tasks.models.signature import Signature, TensorSpec
 from tests.models.bridge.families import FAMILIES, randomize, rows, sequential
@@ -61,6 +63,21 @@ def test_the_folder_of_a_twin_has_the_names_and_numbers_of_its_source(tmp_path, 
         np.testing.assert_allclose(
             served[name], array, atol=(HALF_TOLERANCE if family == "half" else 1e-5) * max(1, abs(array).max())
         )
+
+
+def operators(folder, signature):
+    model, _ = onnx_export._convert(folder, signature)
+    return sum(1 for _ in walk(model.graph))
+
+
+def test_attention_becomes_no_more_operators_than_that_of_keras_3(tmp_path):
+    x = inputs = keras.Input((6, 8))
+    x = L.LayerNormalization()(x + L.MultiHeadAttention(2, 4)(x, x))
+    model = randomize(keras.Model(inputs, L.Dense(3)(x)))
+    request = write(model, tmp_path)
+    bridge(request)
+    signature = describe(model).signature
+    assert operators(Path(request.out), signature) <= operators(Path(request.source), signature)
 
 
 def small():

@@ -13,8 +13,13 @@ import click
 
 
 def show(answer: dict[str, Any], as_json: bool) -> int:
-    """Print an answer, and its error on stderr; gives the exit code, not 0 where the answer could not be written."""
+    """Print an answer, and its error on stderr; gives the exit code, not 0 where the answer could not be written.
+
+    Notes stand in the text; where JSON is read by a script, people find them on stderr.
+    """
     code = tell(answer, as_json)
+    for note in answer.get("notes", ()) if as_json else ():
+        _complain(note, "note")
     if "error" in answer:
         _complain(answer["error"])
     return code
@@ -45,9 +50,9 @@ def unwritten(error: Exception, done: str) -> int:
     return 1
 
 
-def _complain(sentence: str) -> None:
+def _complain(sentence: str, word: str = "error") -> None:
     try:
-        click.echo(f"error: {sentence}", err=True)
+        click.echo(f"{word}: {sentence}", err=True)
     except OSError:  # there is nowhere left to say it
         _mute(sys.stderr)
 

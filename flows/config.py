@@ -108,6 +108,7 @@ def load(path: Path | str) -> Plan:
         InputError: every problem found, one a line: `file:line: where: what, and what was expected`.
     """
     from flows.config_checks import problems
+    from flows.config_coerced import coerced
 
     source = read(Path(path))
     try:
@@ -115,7 +116,7 @@ def load(path: Path | str) -> Plan:
     except ValidationError as error:
         raise InputError("\n".join(sentences(error, source, Config.model_json_schema()))) from error
     plan = Plan(path=str(Path(path).resolve()), config=config)
-    found = problems(plan)
+    found = [*coerced(source.content, config), *problems(plan)]
     if found:
         raise InputError("\n".join(sentence(source, where, message) for where, message in found))
     return plan

@@ -26,7 +26,7 @@ LIMITS = {
     "less_than": "must be less than {lt:g}",
     "finite_number": "must be a finite number",
     "too_short": "needs at least {min_length} entry",
-    "string_pattern_mismatch": "must be lower-case letters, digits, - and _, and start with a letter or digit",
+    "string_pattern_mismatch": "must be 1 to 63 lower-case letters, digits, - and _, and start with a letter or digit",
 }
 
 
@@ -80,7 +80,7 @@ def _texts(details: "list[ErrorDetails]", where: Where, schema: dict[str, Any], 
         words = [word for detail in types if detail["type"] == "literal_error" for word in _words(detail)]
         hint = nearest(got, words) if words and isinstance(got, str) and len(types) == 1 else ""
         expected = " or ".join(dict.fromkeys(_expected(detail) or "" for detail in types))
-        texts = [f"{got!r} is not possible here.{hint}" if hint else f"expected {expected}. Got {_shown(got)}."]
+        texts = [f"{got!r} is not possible here.{hint}" if hint else f"expected {expected}. Got {shown(got)}."]
     return list(dict.fromkeys(texts))
 
 
@@ -101,7 +101,7 @@ def _text(detail: "ErrorDetails", where: Where, schema: dict[str, Any]) -> str:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _tag_text(detail, schema)
     if kind in LIMITS:
-        return f"{LIMITS[kind].format(**context)}. Got {_shown(detail['input'])}"
+        return f"{LIMITS[kind].format(**context)}. Got {shown(detail['input'])}"
     return str(detail["msg"]).removeprefix("Value error, ")
 
 
@@ -122,7 +122,8 @@ def _split(words: str) -> list[str]:
     return [word.strip("' ") for word in words.split(",")]
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value of the file in a sentence, as the file has it."""
     if value is None:
         return "nothing: give it a value or remove the key"
     if isinstance(value, bool):

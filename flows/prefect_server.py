@@ -6,6 +6,7 @@ later than here.
 
 import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tasks.foundations.errors import SlipwayError
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+LEAST_FREE_BYTES = 1_000_000  # of a disk that its database could grow on
 ENVIRONMENT = {
     # With these Prefect starts its own ephemeral server.
     "PREFECT_UI_ENABLED": "0",
@@ -65,10 +67,14 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 how = "ended" if self._process.poll() is not None else f"did not answer within {START_TIMEOUT_S:g} s"
                 raise SlipwayError(
-                    f"Prefect's ephemeral server {how}; {self._log} says why. "
+                    f"Prefect's ephemeral server {how}; {self._log} says why.{self._full()} "
                     "Try again, or set PREFECT_API_URL to a running server."
                 )
             time.sleep(0.05)
+
+    def _full(self) -> str:
+        free = shutil.disk_usage(self._log.parent).free
+        return f" The disk of {self._log.parent} is full." if free < LEAST_FREE_BYTES else ""
 
     def stop(self) -> None:
         """End it and collect its process."""

@@ -18,7 +18,7 @@ from flows.running import forget
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
 from tasks.bundle.manifest import Manifest
-from tasks.foundations.errors import Conflict, Inconclusive, Refused
+from tasks.foundations.errors import Conflict, Inconclusive, Refused, SlipwayError
 from tasks.foundations.files import full_disk_said
 from tasks.journal.fold import fold
 from tasks.pack import pack
@@ -31,6 +31,8 @@ from tasks.registry.jobs import AttachRequest, PublishRequest
 from tasks.report import Progress, report
 from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.artifact import Artifact
+
+ENDINGS = {error.exit_code: error for error in (SlipwayError, Refused, Inconclusive)}
 
 
 @flow(name="release", flow_run_name="release {config}", persist_result=False)
@@ -47,6 +49,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
         InputError: config, data or model are wrong; nothing was changed.
         Refused: no candidate passes on some target, or somebody else promoted first; the champion is untouched.
         Inconclusive: the measurements cannot decide; the champion is untouched.
+        SlipwayError: no candidate could be judged.
     """
     plan = load(config)
     with desk_of(plan, release_id or new_release()) as desk:
@@ -58,7 +61,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
         with full_disk_said(str(desk.folder)):
             _publish_report(desk, story)
         if story.exit_code:
-            raise (Inconclusive if story.exit_code == Inconclusive.exit_code else Refused)(story.decision)
+            raise ENDINGS[story.exit_code](story.decision)
 
 
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:

@@ -13,7 +13,7 @@ from flows.desk import Desk
 from flows.gate import Champion, Gated
 from tasks.bundle.manifest import ServingEntry
 from tasks.bundle.write import BundleRequest, Winner
-from tasks.evaluation.choice import Choice, release_exit_code
+from tasks.evaluation.choice import FAILED, REFUSED, Choice, release_exit_code
 from tasks.promotion.control import Move
 from tasks.registry.jobs import PublishResult
 from tasks.registry.records import DECISION_TAG, ReleaseLog, RunRecord
@@ -66,7 +66,7 @@ class Story:
         self.winners = {place: choice.winner for place, choice in choices.items() if choice.winner}
         code = release_exit_code(list(choices.values()))
         if code:
-            word = "refused" if code == 3 else "inconclusive"
+            word = {FAILED: "failed", REFUSED: "refused"}.get(code, "inconclusive")
             reasons = "; ".join(f"{place}: {choice.reason}" for place, choice in choices.items() if choice.exit_code)
             self.end(f"{word}: {reasons}", code)
         else:

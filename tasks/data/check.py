@@ -249,9 +249,18 @@ def _check_class_form(what: str, labels: Array) -> None:
         raise InputError(f"data: {what} have shape {labels.shape}{_form_advice(labels)}")
     if labels.dtype.kind not in "biu":
         raise InputError(
-            f"data: {what} are {labels.dtype}, the first is {labels[0]!r}. "
-            "Classification needs integer classes 0, 1, 2, ..., or words."
+            f"data: {what} are {labels.dtype}, like {_telling(labels)}. Classification needs integer classes 0, 1, 2, "
+            "..., or words: write whole numbers without decimal places, or task: {kind: regression} for amounts."
         )
+
+
+def _telling(labels: Array) -> str:
+    """A label that shows that these are no classes, if there is one, with its row; else the first."""
+    if labels.dtype.kind == "f":
+        odd = np.flatnonzero(labels != np.floor(labels))
+        row = int(odd[0]) if odd.size else 0
+        return f"{labels[row]} in row {row}"
+    return str(labels[0])
 
 
 def _form_advice(labels: Array) -> str:

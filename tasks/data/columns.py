@@ -40,7 +40,16 @@ class Columns(Record):
     @model_validator(mode="after")
     def _says_which(self) -> "Columns":
         require_one({"column": self.column, "columns": self.columns}, "which columns these are")
+        _once(self.columns)
         return self
+
+
+def _once(columns: Any) -> None:
+    """Refuse a column that a list names twice: a model would get fewer values than the author counts."""
+    if isinstance(columns, list):
+        twice = next((name for name in columns if columns.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the column {twice!r} stands twice in a list; name it once")
 
 
 Inputs = Annotated[
@@ -95,6 +104,10 @@ class TableSource(Record):
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
+        for each in self.inputs.values() if isinstance(self.inputs, dict) else [self.inputs]:
+            _once(each)
+        for labels in self.labels.values() if isinstance(self.labels, dict) else [self.labels]:
+            _once(labels)
         require_one({"path": self.path, "url": self.url, "splits": self.splits})
         require_one({"label": self.label, "labels": self.labels}, "which columns are the labels")
         for key in ("split_column", "test_fraction"):

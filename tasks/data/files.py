@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from tasks.data.dataset import SPLITS
 from tasks.data.reading import Reading, Where
-from tasks.foundations.errors import InputError
+from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.files import full_disk_said
 from tasks.foundations.words import suggest
 
@@ -196,6 +196,10 @@ def _blocks(url: str) -> Iterator[bytes]:
     except ImportError as error:
         raise InputError(f"data: {url} needs a package that is not installed: {error}.") from error
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError):  # of http: nobody answers
+            raise SlipwayError(
+                f"data: {url} cannot be reached: {error.__cause__}. Try again when the server answers."
+            ) from error
         reason = f" ({error.__cause__})" if error.__cause__ else ""
         raise InputError(
             f"data: there is no file at {url}{reason}. Check the address, and what your credentials see."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.evaluation.assessment import Assessed, Assessment, AssessRequest, Entry, Quality
-from tasks.evaluation.choice import Judged, Outcome, choose, pareto
+from tasks.evaluation.choice import EVIDENCE, Judged, Outcome, choose, pareto
 from tasks.evaluation.evaluate import (
     UserMetric,
     agreement,
@@ -184,7 +184,7 @@ def _assessed(entry: Entry, request: AssessRequest, setting: Setting, reference:
 
 def _evidence_verdict(evidence: Evidence) -> list[Verdict]:
     reason = evidence.failure or ("" if evidence.outputs is not None else "it has no predictions")
-    return [Verdict(gate="can be judged", metric="evidence", status="fail", reason=reason)] if reason else []
+    return [Verdict(gate="can be judged", metric=EVIDENCE, status="fail", reason=reason)] if reason else []
 
 
 def _signature_verdict(request: AssessRequest) -> list[Verdict]:

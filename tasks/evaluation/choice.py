@@ -15,15 +15,20 @@ from tasks.foundations.record import Record
 
 SAME_SIZE = 1.01  # a file is not chosen for a handful of bytes
 _TOLERANCES: dict[str | None, float] = {"latency": RESOLUTION, "throughput": RESOLUTION, "size": SAME_SIZE}
-PASSED, REFUSED, UNDECIDED = 0, 3, 4
+PASSED, FAILED, REFUSED, UNDECIDED = 0, 1, 3, 4
+EVIDENCE = "evidence"  # the metric of a verdict on whether there is anything to judge
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 class Choose(Record):
     """The objective among candidates that pass every gate. Default: minimize p50_ms."""
 
-    minimize: str | None = Field(default=None, description="The smallest value of this metric wins, e.g. p50_ms.")
-    maximize: str | None = Field(default=None, description="The largest value of this metric wins, e.g. accuracy.")
+    minimize: str | None = Field(
+        default=None, min_length=1, description="The smallest value of this metric wins, e.g. p50_ms."
+    )
+    maximize: str | None = Field(
+        default=None, min_length=1, description="The largest value of this metric wins, e.g. accuracy."
+    )
 
     @property
     def metric(self) -> str:
@@ -78,7 +83,8 @@ class Choice:
 
     Attributes:
         winner: name of the candidate, None if there is none.
-        exit_code: 0 with a winner, 4 if a candidate could still pass with more evidence, else 3.
+        exit_code: 0 with a winner, 4 if a candidate could still pass with more evidence, 1 if none was good for being
+            judged, else 3.
         reason: one sentence.
     """
 
@@ -122,9 +128,9 @@ def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
 
 
 def release_exit_code(choices: Sequence[Choice]) -> int:
-    """The worst target: refused (3) before inconclusive (4) before done (0); refused if there is no target."""
+    """The worst target: failed (1), refused (3), inconclusive (4), done (0); refused if there is no target."""
     codes = {choice.exit_code for choice in choices}
-    return next((code for code in (REFUSED, UNDECIDED, PASSED) if code in codes), REFUSED)
+    return next((code for code in (FAILED, REFUSED, UNDECIDED, PASSED) if code in codes), REFUSED)
 
 
 def _shown(figure: float) -> str:
@@ -143,6 +149,9 @@ def _no_winner(objective: Choose, candidates: Sequence[Judged], passing: Sequenc
     if passing:
         names = ", ".join(sorted(each.name for each in passing))
         return Choice(None, REFUSED, f"{names} pass every gate, but {objective.metric} is not known for any of them.")
+    broken = [verdict for each in candidates for verdict in each.verdicts[:1] if verdict.metric == EVIDENCE]
+    if candidates and len(broken) == len(candidates):
+        return Choice(None, FAILED, f"No candidate could be judged. {candidates[0].name}: {broken[0].reason}")
     unsure = sorted(each.name for each in candidates if each.outcome == "inconclusive")
     if unsure:
         return Choice(None, UNDECIDED, f"No candidate passes; the measurements cannot decide on {', '.join(unsure)}.")

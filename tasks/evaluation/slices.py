@@ -56,6 +56,6 @@ def check_slices(gates: Sequence[Gate], columns: Mapping[str, Array]) -> None:
 
 def _absent(name: str, known: Sequence[str]) -> str:
     if not known:
-        return "the test data has no slices. Let the data's function return `slices`, or remove them from the gate."
+        return "the test data has no slices. Give the data `slices`, or remove them from the gate."
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     return f"the test data has no slice {name!r}.{suggest(name, known)} It has: {shown}."

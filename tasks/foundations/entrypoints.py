@@ -45,7 +45,7 @@ def check(entrypoint: str, folder: Path) -> None:
     path, tree = _parsed(file, folder, entrypoint)
     names = sorted(set(_top_level_names(tree)))
     if function not in names:
-        found = ", ".join(names) or "nothing"
+        found = ", ".join(sorted(set(_top_level_names(tree, imported=False)))) or "nothing"
         raise InputError(
             f"{entrypoint}: {path} defines no {function!r} at its top level.{suggest(function, names)} "
             f"It defines: {found}."
@@ -229,13 +229,13 @@ def _place(error: BaseException, folder: Path) -> str:
     return place
 
 
-def _top_level_names(tree: ast.Module) -> list[str]:
+def _top_level_names(tree: ast.Module, imported: bool = True) -> list[str]:
     names: list[str] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
             names.extend(target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.ImportFrom | ast.Import):
+        elif imported and isinstance(node, ast.ImportFrom | ast.Import):
             names.extend(alias.asname or alias.name for alias in node.names)
     return names

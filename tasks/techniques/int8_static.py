@@ -8,10 +8,10 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.foundations.errors import InputError, NotApplicable
 from tasks.foundations.record import Record
@@ -23,6 +23,7 @@ from tasks.techniques.calibration import Method, Ranges, Rows, measure_ranges
 from tasks.techniques.nodes import select
 from tasks.techniques.step import Place, Step
 
+PERCENTILE = 99.99
 QUANTIZABLE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # They hand 8-bit values on, so that none has to become float between two layers.
 _PASSING = (
@@ -47,7 +48,7 @@ class Int8Static(Record):
         description="How ranges of activations are chosen: extremes, least divergence, or a percentile.",
     )
     percentile: float = Field(
-        default=99.99,
+        default=PERCENTILE,
         gt=50.0,
         le=100.0,
         description="Share of values kept, in percent; used by calibration: percentile.",
@@ -61,6 +62,13 @@ class Int8Static(Record):
     exclude: tuple[str, ...] = Field(
         default=(), description="Kept in float: names of nodes or layers (parts of a node's path), or operator types."
     )
+
+    @model_validator(mode="after")
+    def _percentile_is_used(self) -> Self:
+        # By value: a worker is handed the defaults too.
+        if self.calibration != "percentile" and self.percentile != PERCENTILE:
+            raise ValueError(f"percentile belongs to calibration: percentile. Got calibration: {self.calibration}")
+        return self
 
     def apply(self, step: Step) -> None:
         """Fold, calibrate, quantize.

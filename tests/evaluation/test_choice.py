@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.evaluation.choice import Choice, Choose, Judged, choose, pareto, release_exit_code
+from tasks.evaluation.choice import EVIDENCE, Choice, Choose, Judged, choose, pareto, release_exit_code
 from tasks.evaluation.verdict import Verdict
 
 
@@ -138,3 +138,12 @@ def test_the_front_keeps_rejected_points_and_leaves_out_unknown_ones():
 def test_an_objective_that_makes_no_sense_is_refused(fields, sentence):
     with pytest.raises(ValidationError, match=sentence):
         Choose.model_validate(fields)
+
+
+def test_a_release_whose_candidates_cannot_be_judged_has_failed_and_was_not_refused():
+    broken = Verdict(gate="can be judged", metric=EVIDENCE, status="fail", reason="no ONNX form for X")
+    gate = Verdict(gate="accuracy", metric="accuracy", status="fail", reason="too low")
+    found = choose(Choose(), [Judged("float32", [broken]), Judged("int8", [broken])])
+    assert (found.winner, found.exit_code) == (None, 1) and "no ONNX form for X" in found.reason
+    assert choose(Choose(), [Judged("float32", [broken]), Judged("int8", [gate])]).exit_code == 3
+    assert choose(Choose(), []).exit_code == 3

@@ -54,5 +54,5 @@ def test_a_slice_that_the_data_lacks_is_refused_with_the_nearest_word(slices, se
 
 
 def test_slices_of_data_without_any_are_refused():
-    with pytest.raises(InputError, match="has no slices. Let the data's function return `slices`"):
+    with pytest.raises(InputError, match="has no slices. Give the data `slices`"):
         check_slices([_gate("all")], {})

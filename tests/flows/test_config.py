@@ -34,7 +34,7 @@ serving:
 """
 CODE = "def build():\n    return 1 / 0\n\n\ndef load():\n    return 1 / 0\n"  # found by parsing, never run
 BOUNDS = "min, max, max_drop, max_drop_percent, min_gain, min_speedup, max_ratio"
-WORD = "must be lower-case letters, digits, - and _, and start with a letter or digit."
+WORD = "must be 1 to 63 lower-case letters, digits, - and _, and start with a letter or digit."
 
 # name -> (what is replaced, by what, line, sentence; `...` at its end: the list that follows grows with the menus)
 BROKEN = {
@@ -82,6 +82,27 @@ BROKEN = {
         "batch_size: 1.5",
         12,
         "targets.cpu.batch_size: expected a whole number. Got 1.5.",
+    ),
+    "true for a whole number": ("epochs: 2", "epochs: true", 7, "training.epochs: expected a number. Got true."),
+    "true for a number": ("0.02", "true", 15, "gates.0.max_drop: expected a number. Got true."),
+    "quoted number": ("epochs: 2", 'epochs: "2"', 7, "training.epochs: expected a number. Got '2'."),
+    "a word for a switch": (
+        "name: tiny",
+        'name: tiny\nallow_signature_change: "yes"',
+        2,
+        "allow_signature_change: expected true or false. Got 'yes'.",
+    ),
+    "a percentile that is not used": (
+        "kind: int8_static",
+        "kind: int8_static, percentile: 99",
+        10,
+        "candidates.int8.0: percentile belongs to calibration: percentile. Got calibration: minmax.",
+    ),
+    "nesterov without momentum": (
+        "{kind: adam, learning_rate: 0.01}",
+        "{kind: sgd, learning_rate: 0.01, nesterov: true}",
+        8,
+        "training.optimizer: nesterov looks ahead along the momentum, and there is none: give momentum, 0.9 say.",
     ),
     "percent sign": ("0.02", "2%", 15, "gates.0.max_drop: expected a number. Got '2%'."),
     "text for a mapping": (

@@ -40,7 +40,7 @@ def test_what_is_no_entrypoint_is_said(text, tmp_path):
 
 
 def test_a_missing_function_is_said_with_those_that_are_there(folder):
-    with pytest.raises(InputError, match="SIZE, broken, build"):
+    with pytest.raises(InputError, match="It defines: NUMBER, broken, build"):
         entrypoints.check(f"{folder[1]}:biuld", folder[0])
 
 

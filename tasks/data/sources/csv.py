@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from tasks.data.columns import Part, TableSource
+from tasks.data.columns import Columns, Part, TableSource
 from tasks.data.facts import Fact
 from tasks.data.files import fetch
 from tasks.data.reading import Reading
@@ -40,6 +40,13 @@ class CsvData(TableSource):
     header: list[str] | None = Field(
         None, min_length=1, description="Names of the columns, for files that begin with data instead of names."
     )
+
+    @model_validator(mode="after")
+    def _has_no_bytes(self) -> Self:
+        inputs = self.inputs.values() if isinstance(self.inputs, dict) else ()
+        if any(isinstance(each, Columns) and each.dtype != Columns.model_fields["dtype"].default for each in inputs):
+            raise ValueError("dtype says what the bytes of a binary parquet column are; csv has none. Leave it out")
+        return self
 
     def read(self, reading: Reading) -> Any:
         """Store every array of every split in scratch, from batches of rows.

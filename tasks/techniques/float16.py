@@ -58,7 +58,7 @@ class Float16(Record):
         onnx_file.write(half, Path(step.out))
 
     def prove(self, folder: str, source: str) -> dict[str, Any]:
-        """Weigh the float constants by precision, those in the bodies of a Loop, If or Scan included.
+        """Weigh the float constants by precision, those in bodies of Loops included, excluded ones not.
 
         Raises:
             ProofFailed: less than nine tenths of their bytes are in half precision.
@@ -66,10 +66,11 @@ class Float16(Record):
         import onnx
 
         model = onnx_file.read(Path(folder))
+        kept = _read_by(model, set(select(model, self.exclude, "float16.exclude")))
         size = dict.fromkeys((onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE), 0)
         left = []
         for item in constants.tensors(model.graph):
-            if item.data_type in size:
+            if item.data_type in size and item.name not in kept:
                 size[item.data_type] += elements(item) * onnx.helper.tensor_dtype_to_np_dtype(item.data_type).itemsize
                 left += [item.name] if item.data_type != onnx.TensorProto.FLOAT16 else []
         share = size[onnx.TensorProto.FLOAT16] / max(1, sum(size.values()))
@@ -85,9 +86,7 @@ class Float16(Record):
 def _refuse_large_weights(model: Any, excluded: set[str]) -> None:
     import onnx
 
-    # By node of the top level: `exclude` names those.
-    read = [(node.name, _names(node)) for node in model.graph.node if node.op_type != "Constant"]
-    kept = {name for node, names in read if node in excluded for name in names}
+    read, kept = _reads(model), _read_by(model, excluded)
     weights = [item for item in constants.tensors(model.graph) if item.data_type == onnx.TensorProto.FLOAT]
     if not weights:
         raise NotApplicable("float16: the model has no float32 weights. Leave float16 out of this candidate.")
@@ -100,6 +99,15 @@ def _refuse_large_weights(model: Any, excluded: set[str]) -> None:
                 f"float16: weight {item.name!r} of {', '.join(users)} reaches {largest:.4g}, half precision ends at "
                 f"{LARGEST:.0f}. {_advice(model, users)}."
             )
+
+
+def _reads(model: Any) -> list[tuple[str, set[str]]]:
+    """(node of the top level, which `exclude` names; the constants that it works on)."""
+    return [(node.name, _names(node)) for node in model.graph.node if node.op_type != "Constant"]
+
+
+def _read_by(model: Any, nodes: set[str]) -> set[str]:
+    return {name for node, names in _reads(model) if node in nodes for name in names}
 
 
 def _advice(model: Any, users: list[str]) -> str:

@@ -148,11 +148,12 @@ def require_integers(technique: str, found: Kernels, excluded: bool) -> None:
         return
     largest = sorted(found.floating, key=lambda kernel: -kernel.weights)
     whole = found.integer_weights + found.float_weights
+    looped = technique != "int8_dynamic" and any(kernel.inside for kernel in found.floating)
     raise ProofFailed(
         f"{technique}: only {_share(found.integer_share)} of the weights ({found.integer_weights} of {whole}) are used "
         f"by integer operators in ONNX Runtime's optimized graph, expected at least {MIN_INTEGER_SHARE:.0%}. In float: "
         f"{_few(largest)}. {_reason(technique, found.floating)}Leave {technique} out of this candidate, or "
-        f"use float16{', or exclude less' if excluded else ''}."
+        f"use {'int8_dynamic' if looped else 'float16'}{', or exclude less' if excluded else ''}."
     )
 
 

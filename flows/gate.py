@@ -14,6 +14,7 @@ from tasks.bundle.verify import verify
 from tasks.data.dataset import Split, open_dataset
 from tasks.evaluation.assess import CHAMPION
 from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
+from tasks.evaluation.gates import is_function, metric_functions
 from tasks.evaluation.meaning import meaning_of
 from tasks.foundations.errors import DigestMismatch, InputError, StepFailed
 from tasks.journal.fold import fold
@@ -24,6 +25,7 @@ from tasks.models.output import judged_output
 from tasks.models.signature import Signature
 from tasks.predict import predict
 from tasks.promotion.known import check_servers
+from tasks.score import score
 from tasks.store.artifact import Artifact
 
 
@@ -65,6 +67,11 @@ class Gated:
 def names_champion(config: Config) -> bool:
     """Whether a gate compares with the champion."""
     return any(each.against == CHAMPION for each in config.gates)
+
+
+def has_own_metrics(config: Config) -> bool:
+    """Whether a gate or the objective calls code of the user's."""
+    return bool(metric_functions(config.gates)) or is_function(config.choose.metric)
 
 
 def prepare_judging(desk: Desk) -> None:
@@ -116,35 +123,54 @@ def gate(
     Returns:
         Target -> what came of it.
     """
-    split = open_dataset(desk.store.path(dataset.digest))["test"]
     signature = Signature.read(desk.store.path(reference.digest))
     rivals = {place: _rival(desk, place, champion, dataset) for place in desk.config.targets}
     # The barrier: nothing of this release runs beside a measurement. The plain worker sleeps, its imports done.
     desk.workers.close("keras3", "legacy")
-    measured = {place: _measure(desk, place, contestants, rivals[place], split) for place in desk.config.targets}
+    requests = {place: _request(desk, place, reference, predictions, dataset) for place in desk.config.targets}
+    measured = {place: _measure(desk, place, contestants, rivals[place], requests[place].split) for place in requests}
     gated = {}
-    for place in desk.config.targets:
-        request = AssessRequest(
-            task=desk.config.task,
-            target=place,
-            gates=tuple(desk.config.gates),
-            objective=desk.config.choose,
-            folder=str(desk.plan.folder),
-            split=split,
-            output=judged_output(signature, meaning_of(desk.config.task)),
-            reference=str(desk.store.path(predictions.digest)),
-            candidates=tuple(
+    for place, request in requests.items():
+        rival = rivals[place]
+        found = {
+            "candidates": tuple(
                 _entry(desk, each, yardstick(desk.config.chains(), each.name))
                 for each in contestants
                 if each.target == place and each.applies
             ),
-            champion=rival.entry if (rival := rivals[place]) else None,
-            foreign_signature=_foreign(desk, champion, signature),
-            measurement=_path(desk, measured[place]),
-            seed=desk.config.seed,
-        )
-        gated[place] = Gated(measured[place], judge(desk.executor, request))
+            "champion": rival.entry if rival else None,
+            "foreign_signature": _foreign(desk, champion, signature),
+            "measurement": _path(desk, measured[place]),
+        }
+        gated[place] = Gated(measured[place], judge(desk.executor, request.model_copy(update=found)))
     return gated
+
+
+def try_metrics(desk: Desk, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+    """Call every metric, the user's own among them, before candidates are made.
+
+    Raises:
+        InputError: one raised, or gave no finite number.
+    """
+    place = next(iter(desk.config.targets))
+    score(desk.executor, _request(desk, place, reference, predictions, dataset))
+
+
+def _request(desk: Desk, place: str, reference: Artifact, predictions: Artifact, dataset: Artifact) -> AssessRequest:
+    """What a target is judged by, without the candidates."""
+    signature = Signature.read(desk.store.path(reference.digest))
+    return AssessRequest(
+        task=desk.config.task,
+        target=place,
+        gates=tuple(desk.config.gates),
+        objective=desk.config.choose,
+        folder=str(desk.plan.folder),
+        split=open_dataset(desk.store.path(dataset.digest))["test"],
+        output=judged_output(signature, meaning_of(desk.config.task)),
+        reference=str(desk.store.path(predictions.digest)),
+        candidates=(),
+        seed=desk.config.seed,
+    )
 
 
 def _path(desk: Desk, artifact: Artifact | None) -> str | None:

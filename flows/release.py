@@ -11,7 +11,7 @@ from flows.config import load
 from flows.control import actor
 from flows.desk import Desk, desk_of, new_release
 from flows.ending import told
-from flows.gate import find_champion, gate, names_champion, prepare_judging
+from flows.gate import find_champion, gate, has_own_metrics, names_champion, prepare_judging, try_metrics
 from flows.killed import tell_prefect
 from flows.reference import make_reference
 from flows.running import forget
@@ -74,6 +74,8 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     story.notes += dataset.result.get("warnings", [])
     whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
     predictions = predict.submit(executor, "reference", "tensorflow", whole, reference, dataset, REFERENCE_BATCH)
+    if has_own_metrics(config):
+        try_metrics(desk, reference, predictions.result(), dataset)
     progress.reach(20)
     story.contestants = prepare(desk, reference, dataset)
     opening.result()  # nothing is measured for a registry that cannot be reached

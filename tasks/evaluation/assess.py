@@ -83,6 +83,18 @@ def assess(request: AssessRequest) -> Assessment:
     )
 
 
+def score(request: AssessRequest) -> Quality:
+    """The reference by every metric (a job: runs in a worker).
+
+    Raises:
+        InputError: a metric of the user's own raised, or gave no finite number.
+        SlipwayError: labels, outputs and task do not fit.
+    """
+    outputs = _read("reference", "reference", request.reference, request).outputs
+    assert outputs is not None  # noqa: S101 - the reference always predicts
+    return Quality(metrics=evaluate(request.task, outputs, request.split.labels(), _functions(request)))
+
+
 def read(request: AssessRequest) -> Samples | None:
     """The samples of the request's measurement; the champion shares those of a candidate with the same file."""
     if request.measurement is None:

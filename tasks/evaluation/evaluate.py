@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tasks.evaluation.metrics import metrics_of
 from tasks.evaluation.predictions import Classes, Sets, check_outputs, checked
 from tasks.evaluation.rows import Arrays, count, named, single, take
 from tasks.evaluation.task import AnyTask, Classification, Custom, Multilabel
-from tasks.foundations.entrypoints import RAISED
+from tasks.foundations.entrypoints import RAISED, place_of
 from tasks.foundations.errors import InputError, StepFailed
 
 Array = np.ndarray[Any, Any]
@@ -72,8 +73,10 @@ def call_metric(name: str, function: UserMetric, labels: Arrays, outputs: Arrays
     try:
         answer: Any = function(labels, outputs)
     except RAISED as error:
+        code = getattr(function, "__code__", None)
+        place = place_of(error, Path(code.co_filename).parent) if code else ""
         raise InputError(
-            f"{name} raised {type(error).__name__}: {error}. It is called as f(labels, outputs) -> float."
+            f"{name} raised {type(error).__name__}: {error}{place}. It is called as f(labels, outputs) -> float."
         ) from error
     try:
         value = float(answer)

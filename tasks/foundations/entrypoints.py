@@ -132,7 +132,7 @@ def call(entrypoint: str, folder: Path, *args: Any) -> Any:
     except (InputError, MemoryError):
         raise
     except RAISED as error:
-        raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{_place(error, folder)}.") from error
+        raise InputError(f"{entrypoint} raised {type(error).__name__}: {error}{place_of(error, folder)}.") from error
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def blaming(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except RAISED as error:
-        place = "" if isinstance(error, SlipwayError | MemoryError) else _place(error, folder)
+        place = "" if isinstance(error, SlipwayError | MemoryError) else place_of(error, folder)
         if not place:
             raise
         raise InputError(f"{what}: your code raised {type(error).__name__}: {error}{place}.") from error
@@ -211,13 +211,13 @@ def _import(name: str, path: Path, entrypoint: str) -> Any:
     except RAISED as error:
         del sys.modules[name]
         raise InputError(
-            f"{entrypoint}: importing {path.name} raised {type(error).__name__}: {error}{_place(error, path.parent)}."
+            f"{entrypoint}: importing {path.name} raised {type(error).__name__}: {error}{place_of(error, path.parent)}."
         ) from error
     return module
 
 
-def _place(error: BaseException, folder: Path) -> str:
-    """The innermost line of the user's own code, ` (digits.py, line 12)`, or nothing."""
+def place_of(error: BaseException, folder: Path) -> str:
+    """The innermost line of the user's own code below a folder, ` (digits.py, line 12)`, or nothing."""
     place = ""
     trace = error.__traceback__
     while trace is not None:

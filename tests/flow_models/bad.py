@@ -38,3 +38,7 @@ def without_slices() -> dict:
     splits = tiny.load()
     del splits["test"]["slices"]
     return splits
+
+
+def raising_metric(labels, outputs) -> float:
+    return {}["weights"]

@@ -34,6 +34,10 @@ BAD = {
         {"data": "other_shape"},
         "data: a row of train input 'input' has shape (12,), the model takes (16,).",
     ),
+    "a metric that raises": (
+        {"gates": [{"metric": "bad.py:raising_metric", "min": 0.5}]},
+        "bad.py:raising_metric raised KeyError: 'weights' (bad.py, line ",
+    ),
     "a slice that nobody has": (
         {"data": "without_slices", "gates": [{"metric": "accuracy", "max_drop": 0.1, "slices": "all"}]},
         "gates[0] (accuracy max_drop 0.1 against reference): the test data has no slices.",
@@ -96,6 +100,12 @@ def test_bad_input_is_one_sentence_with_2(name, bad):
     assert BAD[name][1] in answer.json["error"]
     assert "Traceback" not in answer.log
     assert answer.json["version"] is None
+
+
+def test_a_metric_that_raises_is_found_before_candidates_are_made(bad):
+    stages = {stage["name"] for stage in bad["a metric that raises"].json["stages"]}
+    assert any(name.startswith("train") for name in stages)
+    assert not any(name.startswith(("int8", "convert", "compress")) for name in stages)
 
 
 def test_bad_input_registers_nothing(bad, installation):

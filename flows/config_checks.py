@@ -164,6 +164,10 @@ def _gates(config: "Config") -> Iterator[Problem]:
             check_gates([gate], config.task, config.targets)
         except InputError as error:
             yield ("gates", index), str(error).partition(": ")[2]
+    directions: dict[str, bool] = {}
+    for index, gate in enumerate(config.gates):
+        if directions.setdefault(gate.metric, gate.is_better_higher) != gate.is_better_higher:
+            yield ("gates", index, "higher_is_better"), f"{gate.metric} is better the other way in a gate before."
 
 
 def _choice(config: "Config") -> Iterator[Problem]:

@@ -104,6 +104,12 @@ BROKEN = {
         8,
         "training.optimizer: nesterov looks ahead along the momentum, and there is none: give momentum, 0.9 say.",
     ),
+    "one metric of two directions": (
+        "  - {metric: accuracy, max_drop: 0.02}",
+        "  - {metric: tiny.py:load, min: 0}\n  - {metric: tiny.py:load, max: 1, higher_is_better: false}",
+        16,
+        "gates.1.higher_is_better: tiny.py:load is better the other way in a gate before.",
+    ),
     "percent sign": ("0.02", "2%", 15, "gates.0.max_drop: expected a number. Got '2%'."),
     "text for a mapping": (
         "{kind: keras_builder, entrypoint: tiny.py:build}",

@@ -114,7 +114,7 @@ def _linear_ticks(low: float, high: float, target: int) -> list[float]:
     step = next(factor * scale for factor in (1, 2, 5, 10) if factor * scale >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     count = math.floor(high / step + 1e-9) - first + 1
-    return [round((first + i) * step, 12) for i in range(count)]
+    return [tick for i in range(count) if low <= (tick := round((first + i) * step, 12)) <= high]
 
 
 def _log_ticks(low: float, high: float, target: int) -> list[float]:

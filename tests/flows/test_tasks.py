@@ -104,5 +104,5 @@ def test_every_output_is_guarded_by_golden_requests(heads, installation):
 
 def test_labels_go_by_their_names(sets):
     summary = json.loads((Path(sets.json["report"]).parent / "release.json").read_text())
-    found = [each["classes"].keys() for each in (summary["reference"], *summary["candidates"])]
+    found = [each["classes"].keys() for each in (summary["reference"], *summary["rows"])]
     assert found == [{"red", "green", "blue", "black"}] * 4

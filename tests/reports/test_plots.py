@@ -1,7 +1,7 @@
 import itertools
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.reports import pareto, spread
@@ -38,6 +38,7 @@ def test_a_crowd_of_24_still_gets_every_name(many):
 
 
 @given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=20))
+@example([8498.0, 9999.999999999998])
 @settings(deadline=None)
 def test_a_latency_axis_keeps_every_value_and_its_order(values):
     axis = spread_axis(values, 100, 900)

@@ -11,7 +11,7 @@ release: .venv/ready
 	$(RUN) -m flows release configs/digits.yaml
 
 test: .venv/ready
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

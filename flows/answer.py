@@ -19,9 +19,9 @@ def show(answer: dict[str, Any], as_json: bool) -> int:
     """
     code = tell(answer, as_json)
     for note in answer.get("notes", ()) if as_json else ():
-        _complain(note, "note")
+        _say(note, "note")
     if "error" in answer:
-        _complain(answer["error"])
+        _say(answer["error"])
     return code
 
 
@@ -46,11 +46,11 @@ def unwritten(error: Exception, done: str) -> int:
     if isinstance(error, BrokenPipeError):
         return 0
     reason = error.strerror if isinstance(error, OSError) else error
-    _complain(f"The answer could not be written to stdout: {reason}.{done}")
+    _say(f"The answer could not be written to stdout: {reason}.{done}")
     return 1
 
 
-def _complain(sentence: str, word: str = "error") -> None:
+def _say(sentence: str, word: str = "error") -> None:
     try:
         click.echo(f"{word}: {sentence}", err=True)
     except OSError:  # there is nowhere left to say it

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from tasks.foundations.errors import InputError
+from tasks.foundations.errors import InputError, StepFailed
 from tasks.foundations.record import Record
 from tasks.models import onnx_file, onnx_parity
 from tasks.models.onnx_graph import computes_in_half, walk
@@ -61,15 +62,17 @@ def export(request: ExportRequest) -> ExportResult:
         InputError: SavedModel, signature and rows do not belong together.
         StepFailed: an operator has no ONNX form, the file is refused, or its numbers are off.
     """
+    from tasks.models.onnx_convert import convert
+
     source, out = Path(request.source), Path(request.out)
     signature = Signature.read(source)
-    model, converted = _convert(source, signature)
-    path = _write(model, signature, out)
     signature.write(out)
-    parity = _prove_parity(request, signature, path)
+    model = convert(source / SAVED_MODEL, signature)
+    proved = _proved_twin(request, signature, loops(model))
+    path, parity = proved or _proved(request, signature, model)
     evidence = {
         "step": "onnx_export",
-        "converted": converted,
+        "converted": "twin" if proved else SAVED_MODEL,
         "opset": onnx_file.OPSET,
         "ir_version": onnx_file.IR_VERSION,
         "operators": _operators(path),
@@ -79,14 +82,17 @@ def export(request: ExportRequest) -> ExportResult:
     return ExportResult(size_bytes=path.stat().st_size, parity=parity, evidence=evidence)
 
 
-def _convert(source: Path, signature: Signature) -> tuple[Any, str]:
-    """A ModelProto, and what it was made of."""
-    from tasks.models.onnx_convert import convert
+def _proved_twin(request: ExportRequest, signature: Signature, most: int) -> tuple[Path, dict[str, Parity]] | None:
+    """The form through the twin where that has fewer Loops and computes the same; else the model's own remains."""
+    with suppress(InputError, StepFailed):
+        model = of_twin(Path(request.source), signature, most) if most else None
+        return None if model is None else _proved(request, signature, model)
+    return None
 
-    model = convert(source / SAVED_MODEL, signature)
-    found = loops(model)
-    better = of_twin(source, signature, found) if found else None
-    return (model, SAVED_MODEL) if better is None else (better, "twin")
+
+def _proved(request: ExportRequest, signature: Signature, model: Any) -> tuple[Path, dict[str, Parity]]:
+    path = _write(model, signature, Path(request.out))
+    return path, _prove_parity(request, signature, path)
 
 
 def _write(model: Any, signature: Signature, out: Path) -> Path:

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.foundations.errors import InputError, StepFailed
 from tasks.models.onnx_graph import walk
 from tasks.models.saved_model import KERAS_FILE, SAVED_MODEL, open_keras
 from tasks.models.signature import Signature
@@ -24,36 +23,27 @@ def of_twin(source: Path, signature: Signature, most: int) -> Any | None:
     """The twin of a model folder as a ModelProto, if it has less than `most` Loops.
 
     Returns:
-        None where the folder has no Keras 3 file, the model has no GRU or no twin, or the twin's GRUs stay Loops too,
-        as with a mask.
+        None where the folder has no Keras 3 file, the model has no GRU, or the twin's GRUs stay Loops too, as with a
+        mask.
+
+    Raises:
+        InputError: the model cannot be opened.
+        StepFailed: it has no twin, or the twin no ONNX form.
     """
-    if not (source / KERAS_FILE).exists():
-        return None
-    with tempfile.TemporaryDirectory(prefix="slipway-twin-") as folder:
-        if not _write_twin(source, signature, Path(folder)):
-            return None
-        from tasks.models.onnx_convert import convert
-
-        try:
-            model = convert(Path(folder) / SAVED_MODEL, signature)
-        except StepFailed:  # the model itself was converted
-            return None
-    return model if loops(model) < most else None
-
-
-def _write_twin(source: Path, signature: Signature, out: Path) -> bool:
     import keras
 
     from tasks.models.bridge.foreign import refuse_foreign
     from tasks.models.bridge.walk import cross
+    from tasks.models.onnx_convert import convert
     from tasks.models.twin import save_twin
 
-    try:
-        refuse_foreign(source / KERAS_FILE)
-        model = open_keras(source)
-        if not any(isinstance(layer, keras.layers.GRU) for layer in model._flatten_layers()):
-            return False
-        save_twin(cross(model), signature, out)
-    except (InputError, StepFailed):
-        return False
-    return True
+    if not (source / KERAS_FILE).exists():
+        return None
+    refuse_foreign(source / KERAS_FILE)
+    model = open_keras(source)
+    if not any(isinstance(layer, keras.layers.GRU) for layer in model._flatten_layers()):
+        return None
+    with tempfile.TemporaryDirectory(prefix="slipway-twin-") as folder:
+        save_twin(cross(model), signature, Path(folder))
+        twin = convert(Path(folder) / SAVED_MODEL, signature)
+    return twin if loops(twin) < most else None

@@ -139,9 +139,10 @@ def _in_order(layer: Any, plain: Any) -> list[Any]:
         return list(layer.weights)
     # Pruning wraps the layer itself; the others make its variables anew, in layers whose weights differ in name.
     own = {id(variable) for variable in layer.weights}
-    named = {_last_part(variable): variable for variable in layer.weights}
-    return [variable if id(variable) in own else named[_last_part(variable)] for variable in plain.weights]
+    named = {short_name(variable): variable for variable in layer.weights}
+    return [variable if id(variable) in own else named[short_name(variable)] for variable in plain.weights]
 
 
-def _last_part(variable: Any) -> str:
-    return str(variable.name).rpartition("/")[2]
+def short_name(variable: Any) -> str:
+    """`kernel` of `dense/kernel:0`."""
+    return str(variable.name).rpartition("/")[2].partition(":")[0]

@@ -12,6 +12,7 @@ from tasks.data.dataset import Split
 from tasks.models.rows import batches, count, match
 from tasks.models.signature import Signature
 from tasks.models.twin import named
+from tasks.techniques.projection import short_name
 
 ROWS, BATCH_SIZE = 256, 32
 
@@ -83,5 +84,5 @@ def start(quantized: Any, found: Mapping[str, tuple[Range, Range]]) -> None:
 
 def _assign(wrapper: Any, name: str, value: float) -> None:
     for variable in wrapper.weights:
-        if str(variable.name).rpartition("/")[2].partition(":")[0] == name:
+        if short_name(variable) == name:
             variable.assign(value)

@@ -131,7 +131,7 @@ def wrap(model: Any, layers: Collection[str], wrapper: Callable[[Any], Any]) -> 
 
 def kernels(layer: Any) -> tuple[int, ...]:
     """Indices, in a layer's list of weights, of those that pruning and clustering work on."""
-    names = [weight.name.rpartition("/")[2].partition(":")[0] for weight in layer.weights]
+    names = [projection.short_name(weight) for weight in layer.weights]
     return tuple(index for index, name in enumerate(names) if name in _KERNELS)
 
 

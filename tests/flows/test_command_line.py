@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.answer import show
 from flows.control import actor
 from flows.unexpected import describe
 
@@ -188,3 +189,16 @@ def test_an_actor_that_is_no_text_can_be_written(monkeypatch):
 
 def test_a_path_in_bytes_is_shown_as_text():
     assert describe(OSError(2, "No such file or directory", b"/a/\xff")).startswith("/a/\ufffd: No such file")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_notes_stand_on_stderr_where_stdout_is_for_a_script(capsys, as_json):
+    assert (
+        show({"exit_code": 3, "notes": ["half of train stands in test"], "error": "refused", "text": ""}, as_json) == 3
+    )
+    out, err = capsys.readouterr()
+    notes = "note: half of train stands in test\n" if as_json else ""  # the text has them
+    assert err == f"{notes}error: refused\n"
+    assert out == (
+        '{"exit_code": 3, "notes": ["half of train stands in test"], "error": "refused"}\n' if as_json else ""
+    )

@@ -143,14 +143,20 @@ def test_a_model_that_takes_words_is_released_for_tensorflow(installation, train
     arrays = {f"{split}_{name}": rows[name][part] for split, part in splits.items() for name in rows}
     np.savez(installation.folder / "words.npz", **arrays)
 
+    model, data = {"kind": "saved_model", "path": "words"}, {"kind": "npz", "path": "words.npz"}
     answer = released(
         installation,
-        {"kind": "saved_model", "path": "words"},
+        model,
         name="words",
-        data={"kind": "npz", "path": "words.npz"},
+        data=data,
         targets={"tfs": {"runtime": "tensorflow"}},
         serving=[{"kind": "tf_serving", "target": "tfs"}],
     )
 
     assert answer.json["promoted"] and answer.json["winners"] == {"tfs": "float32"}
     assert answer.json["candidates"][0]["accuracy"] > 0.9
+
+    none = installation.release(name="words", model=model, data=data, **TRAINED)
+
+    assert none.code == none.json["exit_code"] == 1, none.log
+    assert "failed: cpu: No candidate could be judged. float32: No ONNX form for" in none.json["error"]

@@ -1,8 +1,12 @@
 """What a person is told when it is Prefect that fails, and not the release."""
 
+import subprocess
+
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
+from flows.home import Home
+from flows.prefect_server import Server
 from flows.start import _of_prefect
 from tasks.foundations.errors import SlipwayError, StepFailed
 
@@ -32,3 +36,18 @@ def test_a_server_that_is_not_there_is_named_with_the_next_move():
 def test_a_mistake_of_ours_is_not_blamed_on_prefect():
     with pytest.raises(ZeroDivisionError):
         _of_prefect(ZeroDivisionError("ours"))
+
+
+def test_a_server_that_has_no_room_says_so(tmp_path, monkeypatch):
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    server = Server(Home(tmp_path))
+    try:
+        with pytest.raises(SlipwayError, match=f"server ended; .* The disk of {tmp_path / 'logs'} is full. Try again"):
+            server.wait()
+    finally:
+        server.stop()
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -45,6 +45,20 @@ def test_a_gru_becomes_onnx_own_operator_through_the_twin(tmp_path, monkeypatch,
     assert not list(scratch.glob("slipway-*"))
 
 
+def test_a_twin_that_computes_something_else_does_not_cost_the_release(tmp_path, monkeypatch):
+    from tasks.models.bridge import walk as walker
+
+    def wrong(model):
+        twin = cross(model)
+        twin.set_weights([weight + 0.5 for weight in twin.get_weights()])
+        return twin
+
+    cross = walker.cross
+    monkeypatch.setattr(walker, "cross", wrong)
+    operators, evidence = exported(tmp_path, L.GRU(4))
+    assert evidence["converted"] == "saved_model" and operators["Loop"] == 1
+
+
 def test_what_the_twin_cannot_do_better_stays_as_the_model_has_it(tmp_path):
     cases = {
         "mask": [L.Masking(), L.GRU(4)],

@@ -148,6 +148,12 @@ def test_clustered_layers_have_no_more_values_in_an_output_channel_than_asked(wo
     assert max(len(np.unique(channel)) for channel in weights(final, "hidden").T) <= 8
 
 
+def test_qat_learns_where_activations_are_far_smaller_than_one(world):
+    first, last = evidence(world.chain(QAT, family="faint"))["training"]["history"]["metrics"]["loss"]
+
+    assert last < first < 1.5  # guessing, as when all activations round to zero, is log(10) = 2.3
+
+
 def test_qat_trains_and_leaves_nothing_but_a_plain_model(world):
     trained = world.chain(QAT)
     final = world.apply(world.onnx(trained), INT8)

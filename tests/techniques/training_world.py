@@ -55,6 +55,13 @@ def convolutions(layers, model):
     return model(image, layers.Dense(10, name="scores")(x))
 
 
+def faint(layers, model):
+    image = layers.Input((8, 8, 1), name="x")
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(layers.Rescaling(1e-3, name="scale")(image))
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(momentum=0.9, epsilon=1e-9, name="norm")(x))
+    return model(image, layers.Dense(10, name="scores")(layers.Flatten(name="flatten")(x)))
+
+
 def recurrent(layers, model):
     image = layers.Input((8, 8, 1), name="x")
     x = layers.Reshape((8, 8), name="rows")(image)
@@ -95,6 +102,7 @@ FAMILIES = {
     "bare": bare,
     "half": half,
     "convolutions": convolutions,
+    "faint": faint,
     "recurrent": recurrent,
     "tiny": tiny,
 }

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tasks.foundations.errors import InputError, NotApplicable, ProofFailed, StepFailed
-from tasks.models import onnx_export, saved_model, twin
+from tasks.models import saved_model, twin
 from tasks.models.bridge import layers
 from tasks.models.bridge.job import BridgeRequest, bridge
 from tasks.models.interface import describe
+from tasks.models.onnx_convert import convert
 from tasks.models.onnx_graph import walk
 from tasks.models.onnx_parity import HALF_TOLERANCE
 from tasks.models.signature import Signature, TensorSpec
@@ -66,8 +67,7 @@ def test_the_folder_of_a_twin_has_the_names_and_numbers_of_its_source(tmp_path, 
 
 
 def operators(folder, signature):
-    model, _ = onnx_export._convert(folder, signature)
-    return sum(1 for _ in walk(model.graph))
+    return sum(1 for _ in walk(convert(folder / "saved_model", signature).graph))
 
 
 def test_attention_becomes_no_more_operators_than_that_of_keras_3(tmp_path):

@@ -48,15 +48,33 @@ def compress(
         NotApplicable: the technique cannot be applied to this model.
         ProofFailed: the result does not show what was asked.
     """
-    trains, teacher = technique.level == "training", teacher or {}
+    teacher = teacher or {}
+    step = _step(candidate, technique, fit, {"source": source, "data": dataset, **_named(teacher)})
+    splits = open_dataset(executor.store.path(dataset.digest))
+    trains = ("train", "validation") if technique.level == "training" else ()
+    return executor.produce(
+        step,
+        lambda out: CompressRequest(
+            source=str(executor.store.path(source.digest)),
+            technique=technique.model_dump(mode="json"),
+            calibration=splits["calibration"],
+            out=str(out),
+            dataset={name: split for name, split in splits.items() if name in trains},
+            fit=fit if trains else None,
+            teacher={name: str(executor.store.path(each.digest)) for name, each in teacher.items()},
+        ),
+    )
+
+
+def _step(candidate: str, technique: Any, fit: FitSettings | None, inputs: dict[str, Artifact]) -> Step:
+    trains = technique.level == "training"
     way, kind, libraries = _WAYS[technique.place]
-    settings = technique.model_dump(mode="json")
-    step = Step(
-        name=str(settings["kind"]),
+    return Step(
+        name=str(technique.kind),
         job="tasks.techniques.apply:compress",
         format=way,
-        inputs={"source": source, "data": dataset, **{f"teacher {name}": each for name, each in teacher.items()}},
-        settings={**settings, "fit": _training(fit) if trains else None},
+        inputs=inputs,
+        settings={**technique.model_dump(mode="json"), "fit": _training(fit) if trains else None},
         rooms=("techniques", "training", "models", "data") if trains else ("techniques", "models", "data"),
         libraries=(*libraries, "numpy"),
         candidate=candidate,
@@ -65,19 +83,10 @@ def compress(
         kind=kind,
         once=trains,  # chains that begin alike share the training
     )
-    splits = open_dataset(executor.store.path(dataset.digest))
-    return executor.produce(
-        step,
-        lambda out: CompressRequest(
-            source=str(executor.store.path(source.digest)),
-            technique=settings,
-            calibration=splits["calibration"],
-            out=str(out),
-            dataset={name: split for name, split in splits.items() if name in ("train", "validation") and trains},
-            fit=fit if trains else None,
-            teacher={name: str(executor.store.path(each.digest)) for name, each in teacher.items()},
-        ),
-    )
+
+
+def _named(teacher: dict[str, Artifact]) -> dict[str, Artifact]:
+    return {f"teacher {name}": each for name, each in teacher.items()}
 
 
 def _training(fit: FitSettings | None) -> dict[str, Any] | None:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.data.check import (
+from tasks.data.check import check_against_signature, check_finite, match_names
+from tasks.data.check_labels import (
     Task,
-    check_against_signature,
     check_classes,
-    check_finite,
     check_label_names,
     check_labels,
     constant_labels,
-    match_names,
     missing_in_calibration,
 )
 from tasks.data.chunks import CHUNK_BYTES

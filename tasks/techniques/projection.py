@@ -89,12 +89,17 @@ def variables(model: Any, plain: Any) -> dict[Place, Any]:
 
     A wrapper holds its layer's variables in another order, among its own.
     """
-    layers = {_inner(layer).name: layer for layer in model.layers}
+    layers = by_name(model)
     return {
         (layer.name, index): variable
         for layer in plain.layers
         for index, variable in enumerate(_in_order(layers[layer.name], layer))
     }
+
+
+def by_name(model: Any) -> dict[str, Any]:
+    """Layers of a model, wrapped or not, by the names that they have in the plain model."""
+    return {_inner(layer).name: layer for layer in model.layers}
 
 
 def apply(places: Mapping[Place, Any], found: Mapping[Place, Constraint]) -> None:

@@ -12,7 +12,7 @@ from tasks.data.dataset import Split
 from tasks.models.rows import batches, count, match
 from tasks.models.signature import Signature
 from tasks.models.twin import named
-from tasks.techniques.projection import short_name
+from tasks.techniques.projection import by_name, short_name
 
 ROWS, BATCH_SIZE = 256, 32
 
@@ -74,15 +74,12 @@ def observe(model: Any, layers: Collection[str], signature: Signature, split: Sp
 
 def start(quantized: Any, found: Mapping[str, tuple[Range, Range]]) -> None:
     """Let the quantizers of activations start there; those of a layer that has put out nothing but zeros stay."""
-    for wrapper in quantized.layers:
-        before, after = found.get(getattr(getattr(wrapper, "layer", None), "name", ""), (Range(), Range()))
-        for prefix, found_range in (("pre_activation", before), ("post_activation", after)):
-            if found_range.low < found_range.high:
-                _assign(wrapper, f"{prefix}_min", found_range.low)
-                _assign(wrapper, f"{prefix}_max", found_range.high)
-
-
-def _assign(wrapper: Any, name: str, value: float) -> None:
-    for variable in wrapper.weights:
-        if short_name(variable) == name:
-            variable.assign(value)
+    layers = by_name(quantized)
+    for name, (before, after) in found.items():
+        bounds: dict[str, float] = {}
+        for prefix, each in (("pre_activation", before), ("post_activation", after)):
+            if each.low < each.high:
+                bounds |= {f"{prefix}_min": each.low, f"{prefix}_max": each.high}
+        for variable in layers[name].weights:
+            if short_name(variable) in bounds:
+                variable.assign(bounds[short_name(variable)])

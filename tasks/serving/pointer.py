@@ -5,6 +5,7 @@ late writer cannot take production back.
 """
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,12 +24,14 @@ class Pointer(Record):
         version: the version to serve, the name of the folder beside the file.
         digest: digest of that folder's content.
         previous: the version that a rollback would go to, None if there is none: worth keeping resident.
+        settings: how the serving kind treats requests; empty for its defaults.
     """
 
     serial: int
     version: int
     digest: str
     previous: int | None = None
+    settings: dict[str, Any] = {}
 
 
 def read(base: Path) -> Pointer | None:

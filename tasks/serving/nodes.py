@@ -1,0 +1,95 @@
+"""Which server processes follow the serving folder: each writes a small file there and keeps its time fresh.
+
+A move is done when every one of them answered with the new version. A file in the folder that both sides share needs
+no other service, and a process that was killed is told from one that only hangs by the age of its file.
+"""
+
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tasks.foundations.files import write_whole
+from tasks.foundations.processes import is_alive
+from tasks.foundations.record import Record
+
+FOLDER = "nodes"
+BEAT_SECONDS = 2.0
+LOST_SECONDS = 15.0
+"""A node whose file is older is gone; one that is younger and silent holds a move up."""
+
+
+class Node(Record):
+    """One server process.
+
+    Attributes:
+        id: unique among all that ever ran; the name of its file.
+        kind: the serving kind whose folders it follows.
+        host: name of its machine.
+        pid: its process there.
+        url: where it answers clients, `http://127.0.0.1:8080`.
+        admin: where it answers to moves, `http://127.0.0.1:40123`.
+        models: those that it serves; empty for all that have a pointer.
+        started: ISO 8601, UTC.
+    """
+
+    id: str
+    kind: str = "onnx_server"
+    host: str
+    pid: int
+    url: str
+    admin: str
+    models: tuple[str, ...] = ()
+    started: str
+
+    def serves(self, model: str) -> bool:
+        """Whether it has to answer for a model."""
+        return not self.models or model in self.models
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.host == socket.gethostname()
+
+
+def register(root: Path, node: Node) -> None:
+    """Write a node's file; from then on every move waits for its answer."""
+    write_whole(_path(root, node.id), node.model_dump_json())
+
+
+def beat(root: Path, node: Node) -> None:
+    """Keep a node's file fresh, and write it again if somebody removed it."""
+    try:
+        os.utime(_path(root, node.id))
+    except FileNotFoundError:
+        register(root, node)
+
+
+def deregister(root: Path, node: Node) -> None:
+    """Take a node's file away: it ends, or was found killed."""
+    _path(root, node.id).unlink(missing_ok=True)
+
+
+def living(root: Path, model: str | None = None, kind: str = "onnx_server") -> list[Node]:
+    """The nodes that have to answer for a model (None: for any); files of processes that were killed are removed.
+
+    A node of another machine whose file is older than `LOST_SECONDS` is left out: it will follow the pointer when it
+    is back.
+    """
+    found = []
+    for path in sorted((root / FOLDER).glob("*.json")):
+        with suppress(OSError, ValidationError):  # it deregisters just now, or is half of another version
+            node = Node.model_validate_json(path.read_bytes())
+            age = time.time() - path.stat().st_mtime
+            if node.is_here and not is_alive(node.pid):
+                deregister(root, node)
+            elif age < LOST_SECONDS and node.kind == kind and (model is None or node.serves(model)):
+                found.append(node)
+    return found
+
+
+def _path(root: Path, node_id: str) -> Path:
+    return root / FOLDER / f"{node_id}.json"

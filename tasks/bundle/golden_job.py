@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from tasks.bundle.golden import ROWS, Golden, Origin, Run, choose_rows, make_golden
+from tasks.bundle.golden import ROWS, Golden, Origin, choose_rows, make_golden
 from tasks.bundle.warmup import write_warmup
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
 from tasks.models.rows import match, take
 from tasks.runtimes.environment import read_environment
-from tasks.runtimes.rows import predict_rows
-from tasks.runtimes.session import Array, Session, as_runtime
+from tasks.runtimes.rows import run_rows
+from tasks.runtimes.session import as_runtime
 from tasks.runtimes.target import Target
 
 
@@ -63,18 +61,7 @@ def write_golden(request: GoldenRequest) -> Golden:
         cpu_flags=read_environment(()).flags,
         runtime=request.target.model_dump(mode="json"),
     )
-    golden = make_golden(Path(request.out), inputs, as_run(session), origin)
+    golden = make_golden(Path(request.out), inputs, lambda feeds: run_rows(session, feeds), origin)
     if request.model is not None and runtime.form == "savedmodel":
         write_warmup(Path(request.out), request.model, inputs, batch_size=runtime.batch_size)
     return golden
-
-
-def as_run(session: Session) -> Run:
-    """An opened model as a golden `run`: dtypes as its signature says, filled up where its batch size is fixed."""
-
-    def run(feeds: dict[str, Array]) -> dict[str, Array]:
-        rows = len(next(iter(feeds.values())))
-        parts = [outputs for _, outputs in predict_rows(session, feeds, rows)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    return run

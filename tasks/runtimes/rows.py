@@ -38,6 +38,24 @@ def predict_rows(
         yield start, {name: _per_row(name, output, batch)[:count] for name, output in session.run(batch).items()}
 
 
+def run_rows(session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """All rows at once, or in parts of the only batch size that the model accepts.
+
+    Args:
+        session: an opened model.
+        feeds: input name -> (rows, ...).
+
+    Returns:
+        Output name -> (rows, ...).
+
+    Raises:
+        InputError, StepFailed: see `predict_rows`.
+    """
+    rows = len(next(iter(feeds.values())))
+    parts = [outputs for _, outputs in predict_rows(session, feeds, rows)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def take_batch(session: Session, matched: Mapping[str, Array], index: Array) -> dict[str, Array]:
     """The rows at `index` as the session takes them, filled up with copies of the last to its fixed batch.
 

@@ -4,6 +4,7 @@ It is replaced as a whole, so a reader sees the old or the new content and never
 late writer cannot take production back.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.foundations.files import sync, write_whole
 from tasks.foundations.record import Record
 
 NAME = "pointer.json"
+WITHDRAWN = "withdrawn.json"
 
 
 class Pointer(Record):
@@ -24,6 +26,7 @@ class Pointer(Record):
         version: the version to serve, the name of the folder beside the file.
         digest: digest of that folder's content.
         previous: the version that a rollback would go to, None if there is none: worth keeping resident.
+        previous_digest: digest of that version's folder; without it a node cannot keep it ready.
         settings: how the serving kind treats requests; empty for its defaults.
     """
 
@@ -31,6 +34,7 @@ class Pointer(Record):
     version: int
     digest: str
     previous: int | None = None
+    previous_digest: str | None = None
     settings: dict[str, Any] = {}
 
 
@@ -82,7 +86,21 @@ def write(base: Path, pointer: Pointer) -> None:
 
 
 def remove(base: Path) -> None:
-    """Take the pointer away, if there is one."""
+    """Take the pointer away, if there is one: nothing is to be served any more.
+
+    What it followed is written down first, so that a node can tell this from a pointer that was lost.
+    """
+    now = present(base)
+    if now is not None:
+        write_whole(base / WITHDRAWN, json.dumps({"serial": now.serial}))
     (base / NAME).unlink(missing_ok=True)
     if base.is_dir():
         sync(base)
+
+
+def withdrawn(base: Path) -> int | None:
+    """The move whose pointer was the last one to be taken away, None if none ever was."""
+    try:
+        return int(json.loads((base / WITHDRAWN).read_bytes())["serial"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,7 +3,7 @@ import pytest
 from parts import onnx_candidate, rows, session_run, weights
 
 from tasks.bundle.golden import check_golden, read_golden
-from tasks.bundle.golden_job import GoldenRequest, as_run, write_golden
+from tasks.bundle.golden_job import GoldenRequest, write_golden
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
 from tasks.runtimes.environment import read_environment
@@ -48,7 +48,7 @@ def test_requests_are_stored_as_the_model_takes_them_whatever_the_data_sets_dtyp
     _, inputs, _ = read_golden(tmp_path / "golden")
     assert inputs["image"].dtype == np.float32
     check_golden(tmp_path / "golden", session_run(tmp_path / "winner/model.onnx"))
-    check_golden(tmp_path / "golden", as_run(asked.target.open(tmp_path / "winner")))
+    check_golden(tmp_path / "golden", partial(run_rows, asked.target.open(tmp_path / "winner")))
 
 
 def test_an_empty_test_split_has_no_golden_requests(tmp_path):

@@ -1,0 +1,131 @@
+"""All models of one node: found in the serving folder, followed by poll and by nudge, ready or not."""
+
+import asyncio
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tasks.serving.nodes import BEAT_SECONDS, Node, beat, deregister
+from tasks.serving.pointer import NAME
+from tasks.serving.server.hosted import Hosted
+from tasks.serving.server.line import Line
+from tasks.serving.server.metrics import Metrics, ModelMetrics
+from tasks.serving.server.rejected import Rejected
+from tasks.serving.server.settings import ServeSettings
+from tasks.serving.staging import SAFE_NAME
+
+KIND = "onnx_server"
+
+log = logging.getLogger(__name__)
+
+
+class Host:
+    """The models of one process.
+
+    Attributes:
+        settings: what the process was told.
+        models: name -> model, of all that it serves.
+        metrics: of this process.
+        draining: the process ends; requests are answered, new ones belong elsewhere.
+    """
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.models: dict[str, Hosted] = {}
+        self.metrics = metrics
+        self.draining = False
+        self._base = Path(settings.root) / KIND
+        self._loader = ThreadPoolExecutor(2, "load")
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "run")
+        self._started = False
+        self._beating, self._left = threading.Lock(), False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request will be answered: every named model has a version, and of found ones at least one has.
+
+        A model that is found later does not make a node unready, and no switch does.
+        """
+        with_version = [name for name, model in self.models.items() if model.current is not None]
+        wanted = self.settings.models or self.settings.pinned.keys()
+        return self._started and not self.draining and bool(with_version) and set(wanted) <= set(with_version)
+
+    def hosted(self, name: str) -> Hosted:
+        """A model.
+
+        Raises:
+            Rejected: it is not served here.
+        """
+        found = self.models.get(name)
+        if found is None:
+            there = ", ".join(sorted(self.models)) or "none"
+            raise Rejected("unknown", f"There is no model {name[:80]!r} here. Served: {there}.")
+        return found
+
+    async def start(self) -> None:
+        """Load what the pointers say."""
+        self.find()
+        await asyncio.gather(*(model.start() for model in self.models.values()))
+        self._started = True
+
+    async def follow(self) -> None:
+        """Look at all pointers once, and for models that are new."""
+        self.find()
+        await asyncio.gather(*(model.follow() for model in self.models.values()))
+
+    async def watch(self, node: Node | None) -> None:
+        """Follow the pointers until cancelled, and keep the node's file fresh.
+
+        Args:
+            node: how moves know this process; None if they do not.
+        """
+        await asyncio.gather(self._poll(), *([self._beat(node)] if node else []))
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.poll_s)
+            try:
+                await self.follow()
+            except Exception:  # a poll that fails must not end the polling
+                log.exception("the serving folder could not be followed")
+
+    async def _beat(self, node: Node) -> None:
+        complained = False
+        while True:
+            try:
+                await asyncio.to_thread(self._keep_fresh, node)
+                complained = False
+            except OSError as error:
+                if not complained:
+                    log.warning("moves may not see this node: its file could not be written: %s", error)
+                complained = True
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _keep_fresh(self, node: Node) -> None:
+        with self._beating:
+            if not self._left:
+                beat(Path(self.settings.root), node)
+
+    def leave(self, node: Node) -> None:
+        """Take the node's file away for good: no beat that is under way writes it again."""
+        with self._beating:
+            self._left = True
+            deregister(Path(self.settings.root), node)
+
+    def find(self) -> None:
+        """Look for models that are new."""
+        pinned = self.settings.pinned
+        for name in pinned or self.settings.models or self._pointed():
+            if name not in self.models:
+                own = ModelMetrics(self.metrics, name)
+                line = Line(self._threads, own.ran)
+                self.models[name] = Hosted(name, self._base / name, self._loader, line, own, pinned.get(name))
+
+    def _pointed(self) -> list[str]:
+        try:
+            found = sorted(path.parent.name for path in self._base.glob(f"*/{NAME}"))
+        except OSError:
+            return []
+        return [name for name in found if SAFE_NAME.fullmatch(name)]

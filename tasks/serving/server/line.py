@@ -1,0 +1,243 @@
+"""The waiting line in front of one model: bounded, in order, by deadline, and run in batches where that is asked for.
+
+A request is first admitted and then run on a later turn of the event loop. So a burst is counted and its end refused
+at once, before any of it is run: without that, requests would wait unseen in their sockets, where no limit and no
+deadline reaches them. Models of under a millisecond run on the event loop itself, because handing them to a thread
+costs more than running them; slower ones run in threads, one call a core.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from tasks.foundations.errors import SlipwayError
+from tasks.serving.served import Served
+from tasks.serving.server.rejected import Rejected
+from tasks.serving.server.resident import Resident
+
+Array = np.ndarray[Any, Any]
+Feeds = dict[str, Array]
+
+INLINE_SECONDS = 0.001
+"""Calls shorter than this run on the event loop."""
+SLICE_SECONDS = 0.002
+"""How long calls may hold the event loop before sockets are looked at again."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request in the line: what to run, for how many rows, until when; its answer goes into `answer`."""
+
+    resident: Resident
+    feeds: Feeds
+    rows: int
+    deadline: float
+    came: float
+    answer: "asyncio.Future[Feeds]"
+
+
+class Line:
+    """The requests of one model that wait, and the calls that are being made for them."""
+
+    def __init__(self, threads: ThreadPoolExecutor, on_run: Callable[[float, int], None]) -> None:
+        """An empty line.
+
+        Args:
+            threads: where calls of a millisecond and more are made.
+            on_run: called with the seconds and rows of every call.
+        """
+        self.served = Served()
+        self._threads = threads
+        self._on_run = on_run
+        self._waiting: deque[Job] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._running = 0
+        self._call_s = 0.0  # of a call, a moving average
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def check_room(self, deadline: float) -> None:
+        """Refuse a request that could not be answered, before anything is done for it.
+
+        Args:
+            deadline: `time.monotonic()` seconds.
+
+        Raises:
+            Rejected: the line is full, or what stands before the request takes until after its deadline.
+        """
+        waiting = len(self._waiting)
+        if waiting >= self.served.queue:
+            raise self._overload(f"{waiting} requests wait, at most {self.served.queue} may")
+        left = deadline - time.monotonic()
+        if left <= self._wait_s(waiting):
+            raise self._overload(f"the deadline of {self.served.deadline_ms:g} ms would pass while it waits")
+
+    async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
+        """Wait, and be run.
+
+        Raises:
+            Rejected: see `check_room`; or the deadline has passed, or the model failed or answered NaN.
+        """
+        self.check_room(deadline)
+        rows = len(next(iter(feeds.values())))
+        job = Job(resident, feeds, rows, deadline, time.monotonic(), asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        resident.active += 1
+        try:
+            self._wake()
+            return await job.answer
+        finally:
+            resident.active -= 1
+
+    def _wait_s(self, waiting: int) -> float:
+        batching = self.served.batching
+        calls = waiting / batching.max_size if batching else waiting
+        return self._call_s * (calls + self._running)
+
+    def _overload(self, why: str) -> Rejected:
+        after = max(1, ceil(self._wait_s(len(self._waiting))))
+        return Rejected("overload", f"Too many requests: {why}. Try again after {after} s.", retry_after_s=after)
+
+    def _wake(self) -> None:
+        if self._timer is None and self._waiting:
+            self._timer = asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Make calls until the line is empty, every core is taken, or sockets want to be looked at."""
+        self._timer = None
+        until = time.monotonic() + SLICE_SECONDS
+        while self._waiting:
+            first = self._waiting[0]
+            inline = first.resident.run_s < INLINE_SECONDS
+            if not inline and self._running >= max(1, _cores() // first.resident.threads):
+                return  # the end of a call wakes the line
+            wait_s = self._patience(first)
+            if wait_s > 0:
+                self._timer = asyncio.get_running_loop().call_later(wait_s, self._turn)
+                return
+            jobs = self._take()
+            if inline:
+                self._finish(jobs, *self._call(jobs))
+            elif jobs:
+                self._hand_over(jobs)
+            if time.monotonic() >= until:
+                self._wake()
+                return
+
+    def _patience(self, first: Job) -> float:
+        """Seconds that a batch may still wait to be filled."""
+        batching = self.served.batching
+        if batching is None or not batching.max_delay_ms:
+            return 0.0
+        if sum(job.rows for job in self._waiting) >= batching.max_size:
+            return 0.0
+        return first.came + batching.max_delay_ms / 1000 - time.monotonic()
+
+    def _take(self) -> list[Job]:
+        """The first jobs that can be run in one call; those whose deadline has passed are told so."""
+        limit = self.served.batching.max_size if self.served.batching else 1
+        now, jobs, rows = time.monotonic(), list[Job](), 0
+        while self._waiting:
+            job = self._waiting[0]
+            if job.answer.done():  # its client has gone
+                self._waiting.popleft()
+            elif job.deadline - now < max(job.resident.run_s, self._call_s):
+                self._waiting.popleft()
+                job.answer.set_exception(self._overload("the deadline passed while it waited"))
+            elif jobs and (rows + job.rows > limit or not _go_together(jobs[0], job)):
+                break
+            else:
+                jobs.append(self._waiting.popleft())
+                rows += job.rows
+        return jobs
+
+    def _hand_over(self, jobs: list[Job]) -> None:
+        loop = asyncio.get_running_loop()
+        self._running += 1
+
+        def ended(call: "asyncio.Future[tuple[list[Feeds | Rejected], float]]") -> None:
+            self._running -= 1
+            if not call.cancelled():
+                self._finish(jobs, *call.result())
+            self._wake()
+
+        loop.run_in_executor(self._threads, self._call, jobs).add_done_callback(ended)
+
+    def _call(self, jobs: list[Job]) -> tuple[list[Feeds | Rejected], float]:
+        """Answers in the order of the jobs, and the seconds of the call; may run in a thread."""
+        begin = time.perf_counter()
+        answers = answer(jobs) if jobs else []
+        return answers, time.perf_counter() - begin
+
+    def _finish(self, jobs: list[Job], answers: Sequence[Feeds | Rejected], seconds: float) -> None:
+        if not jobs:
+            return
+        self._call_s += 0.1 * (seconds - self._call_s) if self._call_s else seconds
+        self._on_run(seconds, sum(job.rows for job in jobs))
+        now = time.monotonic()
+        for job, given in zip(jobs, answers, strict=True):
+            if job.answer.done():
+                continue
+            if isinstance(given, Rejected):
+                job.answer.set_exception(given)
+            elif now > job.deadline:
+                job.answer.set_exception(Rejected("deadline", "The model answered after the request's deadline."))
+            else:
+                job.answer.set_result(given)
+
+
+def answer(jobs: list[Job]) -> list[Feeds | Rejected]:
+    """One call for jobs that go together; if it fails, a call for each, so that one request cannot fail others."""
+    resident = jobs[0].resident
+    if len(jobs) == 1:
+        return [_run_one(jobs[0])]
+    together = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
+    rows = sum(job.rows for job in jobs)
+    try:
+        outputs = resident.run(together)
+    except Exception:  # noqa: BLE001 - told below, by the request that it belongs to
+        return [_run_one(job) for job in jobs]
+    if any(values.ndim == 0 or len(values) != rows for values in outputs.values()):
+        return [_run_one(job) for job in jobs]
+    answers, begin = list[Feeds | Rejected](), 0
+    for job in jobs:
+        part = {name: values[begin : begin + job.rows] for name, values in outputs.items()}
+        answers.append(_finite(part))
+        begin += job.rows
+    return answers
+
+
+def _run_one(job: Job) -> Feeds | Rejected:
+    try:
+        return _finite(job.resident.run(job.feeds))
+    except SlipwayError as error:
+        return Rejected("model", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the line goes on
+        return Rejected("model", f"The model failed: {type(error).__name__}: {error}")
+
+
+def _finite(outputs: Feeds) -> Feeds | Rejected:
+    for name, values in outputs.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return Rejected("model", f"The model answered NaN or infinity in output {name!r}.")
+    return outputs
+
+
+def _go_together(one: Job, other: Job) -> bool:
+    """Whether two requests are for the same version and have the same shapes but for the rows."""
+    return one.resident is other.resident and all(
+        values.shape[1:] == other.feeds[name].shape[1:] for name, values in one.feeds.items()
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

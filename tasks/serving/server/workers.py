@@ -1,0 +1,108 @@
+"""Several serving processes on one port: they share a socket that this process has opened, and it keeps them alive.
+
+Python runs one thread at a time, so a second core needs a second process. Each follows the pointer by itself and is a
+node of its own, so a move waits for every one of them.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+from tasks.serving.server.metrics import SHARED
+from tasks.serving.server.run import Announce, listen
+from tasks.serving.server.settings import ServeSettings
+
+LOOK_SECONDS = 0.1
+SHORTEST_LIFE_S = 5.0
+MOST_WAIT_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class _Worker:
+    """One child and how often it died soon after its start."""
+
+    def __init__(self, settings: ServeSettings, fd: int, index: int, environment: dict[str, str]) -> None:
+        port = settings.admin_port and settings.admin_port + index
+        own = settings.model_copy(update={"workers": 1, "admin_port": port, "parent": os.getpid()})
+        self._command = [sys.executable, "-m", "tasks.serving.server", own.model_dump_json(), str(fd)]
+        self._fd, self._environment = fd, environment
+        self._deaths, self._next = 0, 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Begin a process."""
+        self._began = time.monotonic()
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            self._command,
+            pass_fds=(self._fd,),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C reaches the parent, which tells them
+        )
+
+    def announced(self) -> dict[str, Any]:
+        """What it says when it serves; its error if it does not come that far."""
+        stream = self.process.stdout
+        line = stream.readline() if stream else b""
+        return json.loads(line) if line else {"error": f"a worker ended with {self.process.wait()}"}
+
+    def revive(self) -> None:
+        """Start it again if it has died; one that dies young waits longer each time."""
+        code = self.process.poll()
+        if code is None or time.monotonic() < self._next:
+            return
+        if not self._next:
+            young = time.monotonic() - self._began < SHORTEST_LIFE_S
+            self._deaths = self._deaths + 1 if young else 0
+            wait_s = min(MOST_WAIT_S, 0.1 * 2**self._deaths) if young else 0.0
+            self._next = time.monotonic() + wait_s
+            log.error("worker %d ended with %d; another one starts in %.1f s", self.process.pid, code, wait_s)
+            return
+        self._next = 0.0
+        self.start()
+
+
+def supervise(settings: ServeSettings, announce: Announce) -> None:
+    """Run the workers until SIGTERM or SIGINT; see `run`."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    public = listen(settings.host, settings.port)
+    public.set_inheritable(True)
+    with tempfile.TemporaryDirectory(prefix="slipway-metrics-") as folder:
+        environment = {**os.environ, SHARED: folder}
+        workers = [_Worker(settings, public.fileno(), index, environment) for index in range(settings.workers)]
+        try:
+            told = [worker.announced() for worker in workers]
+            announce(
+                {
+                    **told[0],
+                    "pid": os.getpid(),
+                    "workers": [{k: each.get(k) for k in ("pid", "admin")} for each in told],
+                }
+            )
+            while not stop.wait(LOOK_SECONDS):
+                for worker in workers:
+                    worker.revive()
+        finally:
+            _end(workers, settings.drain_s)
+
+
+def _end(workers: list[_Worker], drain_s: float) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        try:
+            worker.process.wait(drain_s + 10)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()

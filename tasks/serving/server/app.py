@@ -119,6 +119,8 @@ def refusal(no: Rejected) -> tuple[int, bytes, list[Header]]:
     headers = [JSON_TYPE]
     if no.retry_after_s is not None:
         headers.append((b"retry-after", str(no.retry_after_s).encode()))
+    if no.reason in ("too_large", "deadline"):  # the rest of the body may still be on its way
+        headers.append((b"connection", b"close"))
     return no.status, orjson.dumps({"error": no.message}), headers
 
 

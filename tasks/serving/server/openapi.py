@@ -162,7 +162,13 @@ def _version_parameter(there: Sequence[int]) -> Item:
 
 
 def _label_parameter() -> Item:
-    return {"name": "label", "in": "path", "required": True, "schema": {"enum": [STABLE]}, "example": STABLE}
+    return {
+        "name": "label",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": [STABLE]},
+        "example": STABLE,
+    }
 
 
 def _errors() -> Item:

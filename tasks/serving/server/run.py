@@ -56,9 +56,15 @@ def run_one(settings: ServeSettings, public: socket.socket, announce: Announce) 
     """Serve in this process, on a socket that listens already."""
     import uvloop
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    log_to_stderr()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     uvloop.run(_serve(settings, public, announce))
+
+
+def log_to_stderr() -> None:
+    """One line an event; what uvicorn says of its own start and of clients' bad bytes is noise."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -99,8 +105,11 @@ async def _serve(settings: ServeSettings, public: socket.socket, announce: Annou
     private = listen(settings.admin_host, settings.admin_port)
     node = _node(settings, public, private)
     stop = _stop_on_signals(settings)
-    async with _port(App(host), public, settings), _port(admin(host, node.id, node.pid), private, settings):
+    if settings.load_first:
         await host.start()
+    async with _port(App(host), public, settings), _port(admin(host, node.id, node.pid), private, settings):
+        if not settings.load_first:
+            await host.start()
         _refuse_unloaded_pin(settings, host)
         async with _grpc(settings, host) as grpc:
             gc.collect()

@@ -74,17 +74,18 @@ def infer_response(model: str, signature: Signature) -> Schema:
 def predict_request(signature: Signature) -> Schema:
     """A request of TensorFlow Serving, in rows or columns."""
     specs = signature.inputs
-    row = [_named({name: _nested(spec, spec.shape[1:], EITHER) for name, spec in specs.items()})]
+    row = _named({name: _nested(spec, spec.shape[1:], EITHER) for name, spec in specs.items()})
+    rows: list[Schema] = [{"type": "array", "minItems": 1, "items": row}]
     columns = [_named({name: _nested(spec, spec.shape, EITHER) for name, spec in specs.items()})]
     if len(specs) == 1:
         (spec,) = specs.values()
-        row.insert(0, _nested(spec, spec.shape[1:], EITHER))
+        rows.insert(0, _nested(spec, spec.shape, EITHER))
         columns.insert(0, _nested(spec, spec.shape, EITHER))
     return {
         "type": "object",
         "properties": {
             "signature_name": {"enum": [SIGNATURE, ""]},
-            "instances": {"type": "array", "minItems": 1, "items": _any(row)},
+            "instances": _any(rows),
             "inputs": _any(columns),
         },
         "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],

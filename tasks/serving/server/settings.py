@@ -21,6 +21,7 @@ class ServeSettings(Record):
         max_elements: of all tensors of one request.
         drain_s: how long requests in flight may take after SIGTERM.
         pinned: model -> what to serve instead of what its pointer says; such a process is no node of any move.
+        load_first: clients are answered only when models were loaded: for a process that joins others on their port.
         parent: id of the process that this one must not outlive; None for one that stands by itself.
     """
 
@@ -37,4 +38,5 @@ class ServeSettings(Record):
     max_elements: int = Field(16 * 2**20, ge=1)
     drain_s: float = Field(30.0, ge=0)
     pinned: dict[str, Pointer] = {}
+    load_first: bool = False
     parent: int | None = None

@@ -111,6 +111,9 @@ def check_shape(name: str, spec: TensorSpec, shape: object, left: int) -> Shape:
         else:
             _check_count(name, math.prod(shape), left)
             return tuple(shape)
+        whole = [_exact(size) for size in shape]
+        if list(map(type, whole)) != list(map(type, shape)):
+            return check_shape(name, spec, whole, left)
     raise Rejected(
         "malformed", f"Input {name!r} has shape {_shown(shape)}, expected {free(spec)}, where -1 is any size from 1."
     )
@@ -266,16 +269,21 @@ def _check_types(name: str, values: list[Any], wanted: type, plural: str) -> Non
 
 
 def _pack(name: str, kind: Dtype, values: list[Any]) -> bytes:
+    form = f"{len(values)}{kind.code}"
     try:
-        return struct.pack(f"{len(values)}{kind.code}", *values)
+        return struct.pack(form, *values)
     except (struct.error, OverflowError):
-        if kind.numpy.kind in "iu" and float in set(map(type, values)):
-            whole = [int(v) if type(v) is float and abs(v) <= EXACT and v.is_integer() else v for v in values]
-            if float not in set(map(type, whole)):
-                return _pack(name, kind, whole)
-            values = whole
-        position = _first_misfit(kind.code, values)
+        whole = [_exact(value) for value in values] if kind.numpy.kind in "iu" else values
+    try:
+        return struct.pack(form, *whole)
+    except (struct.error, OverflowError):
+        position = _first_misfit(kind.code, whole)
         raise _misfit(name, kind, position, values[position]) from None
+
+
+def _exact(value: Any) -> Any:
+    """An integer for a float that is one (to JSON 2.0 is the integer 2); everything else as it is."""
+    return int(value) if type(value) is float and abs(value) <= EXACT and value.is_integer() else value
 
 
 def _first_misfit(code: str, values: list[Any]) -> int:

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from tasks.serving.server.metrics import SHARED
-from tasks.serving.server.run import Announce, listen
+from tasks.serving.server.run import Announce, listen, log_to_stderr
 from tasks.serving.server.settings import ServeSettings
 
 LOOK_SECONDS = 0.1
@@ -32,16 +32,16 @@ class _Worker:
     def __init__(self, settings: ServeSettings, fd: int, index: int, environment: dict[str, str]) -> None:
         port = settings.admin_port and settings.admin_port + index
         own = settings.model_copy(update={"workers": 1, "admin_port": port, "parent": os.getpid()})
-        self._command = [sys.executable, "-m", "tasks.serving.server", own.model_dump_json(), str(fd)]
-        self._fd, self._environment = fd, environment
+        self._settings, self._fd, self._environment = own, fd, environment
         self._deaths, self._next = 0, 0.0
-        self.start()
+        self.start(load_first=False)
 
-    def start(self) -> None:
-        """Begin a process."""
+    def start(self, load_first: bool) -> None:
+        """Begin a process; one that takes another's place answers when it is ready, the others do meanwhile."""
+        told = self._settings.model_copy(update={"load_first": load_first}).model_dump_json()
         self._began = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            self._command,
+            [sys.executable, "-m", "tasks.serving.server", told, str(self._fd)],
             pass_fds=(self._fd,),
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -68,12 +68,12 @@ class _Worker:
             log.error("worker %d ended with %d; another one starts in %.1f s", self.process.pid, code, wait_s)
             return
         self._next = 0.0
-        self.start()
+        self.start(load_first=True)
 
 
 def supervise(settings: ServeSettings, announce: Announce) -> None:
     """Run the workers until SIGTERM or SIGINT; see `run`."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    log_to_stderr()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -15,7 +15,6 @@ from world import ROWS, Server, ServingFolder, eventually, heavy, serving
 from tasks.serving import pointer as pointers
 from tasks.serving.nodes import living
 
-
 Served = tuple[Server, ServingFolder]
 
 

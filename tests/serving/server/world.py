@@ -152,10 +152,10 @@ class Server:
         return self.call("POST", f"/follow/{self.model}?serial={serial}&wait_s={wait_s}", admin=True)[1]
 
     def metric(self, family: str) -> float:
-        """The value of a family for the model in /metrics, 0 if it is not there."""
-        text = self.call("GET", "/metrics")[1].decode()
-        line = f'slipway_{family}{{model="{self.model}"'
-        return next((float(each.split()[-1]) for each in text.splitlines() if each.startswith(line)), 0.0)
+        """The sum of a family's lines for the model in /metrics."""
+        lines = self.call("GET", "/metrics")[1].decode().splitlines()
+        own = f'model="{self.model}"'
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"slipway_{family}{{") and own in line)
 
     def stop(self) -> int:
         """SIGTERM; its exit code."""
@@ -164,12 +164,16 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, log: Path, environment: dict[str, str] | None = None, **settings: Any) -> Iterator[Server]:
-    """A server process on a free port, ready or told why not."""
+def serving(
+    root: Path, log: Path, environment: dict[str, str] | None = None, prologue: str = "", **settings: Any
+) -> Iterator[Server]:
+    """A server process on a free port, ready or told why not; `prologue` is code that runs before it."""
+    code = f"{prologue}import sys; from tasks.serving.server.__main__ import main; sys.exit(main())"
+    words = ["-c", code] if prologue else ["-m", "tasks.serving.server"]
     told = ServeSettings(root=str(root), port=settings.pop("port", 0), **settings).model_dump_json()
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.serving.server", told],
+            [sys.executable, *words, told],
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,

@@ -7,12 +7,13 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,16 @@ def run_one(settings: ServeSettings, public: socket.socket, announce: Announce) 
     import uvloop
 
     log_to_stderr()
+    _raise_file_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     uvloop.run(_serve(settings, public, announce))
+
+
+def _raise_file_limit() -> None:
+    """A connection is an open file; the soft limit of most systems, 1,024, is reached by one flood."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def log_to_stderr() -> None:

@@ -18,7 +18,7 @@ class Served(Record):
     """Limits of one model on a node.
 
     Attributes:
-        deadline_ms: from the first byte of a request to its answer; what cannot be answered in time is refused.
+        deadline_ms: from the last byte of a request to its answer; what cannot be answered in time is refused.
         queue: requests that wait at most; the next one gets 503.
         batching: None runs every request by itself.
     """

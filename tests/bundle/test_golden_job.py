@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from parts import onnx_candidate, rows, session_run, weights
@@ -7,6 +9,7 @@ from tasks.bundle.golden_job import GoldenRequest, write_golden
 from tasks.data.dataset import Split
 from tasks.foundations.errors import StepFailed
 from tasks.runtimes.environment import read_environment
+from tasks.runtimes.rows import run_rows
 
 
 def split(folder, values):

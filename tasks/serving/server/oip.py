@@ -138,15 +138,17 @@ def _feeds(
         if entry.get("datatype") != kind.oip:
             came = quoted(entry.get("datatype"))
             raise Rejected("malformed", f"Input {name!r} has datatype {came}, expected {kind.oip}.")
-        shape = tensors.check_shape(name, spec, entry.get("shape"), max_elements)
-        max_elements -= math.prod(shape)
         size = _binary_size(name, entry, len(body) - offset)
+        # JSON is counted first: a shape that promises more than was sent is malformed, not too large.
+        shape = tensors.check_shape(name, spec, entry.get("shape"), math.inf if size is None else max_elements)
         if size is None:
             values = tensors.flatten(name, entry.get("data"), shape)
+            tensors.check_count(name, len(values), max_elements)
             feeds[name] = tensors.from_values(name, spec, values, shape, booleans)
         else:
             feeds[name] = tensors.from_bytes(name, spec, body, offset, size, shape)
             offset += size
+        max_elements -= math.prod(shape)
     if offset != len(body):
         raise Rejected("malformed", f"The body has {len(body) - offset} bytes after its last input, expected none.")
     return feeds

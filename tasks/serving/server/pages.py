@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tasks.serving.server import metrics, oip, tfserving_rest
+from tasks.serving.server import metrics, oip, openapi, tfserving_rest
 from tasks.serving.server.host import Host
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.resident import Resident
@@ -99,10 +99,9 @@ class _Book:
         return Response(self._host.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def openapi(self, _: Request) -> Response:
-        from tasks.serving.server import openapi
-
-        served = {name: model.current for name, model in self._host.models.items()}
-        return as_json(openapi.document({name: now.signature for name, now in served.items() if now is not None}))
+        served = {name: model for name, model in self._host.models.items() if model.current is not None}
+        signatures = {name: model.pick().signature for name, model in served.items()}
+        return as_json(openapi.document(signatures, {name: sorted(model.residents) for name, model in served.items()}))
 
     async def nowhere(self, request: Request) -> Response:
         """A prediction whose path only looks like one."""

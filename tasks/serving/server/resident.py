@@ -18,7 +18,7 @@ from tasks.runtimes.onnxruntime import OnnxRuntime
 from tasks.runtimes.rows import run_rows
 from tasks.runtimes.session import Session
 from tasks.serving.pointer import Pointer
-from tasks.serving.server import memory
+from tasks.serving.server import memory, tensors
 from tasks.store.digest import digest_folder
 
 Array = np.ndarray[Any, Any]
@@ -89,6 +89,7 @@ def load(base: Path, pointer: Pointer) -> Resident:
     memory.check(sum(path.stat().st_size for path in folder.glob("model.onnx*")), f"Version {pointer.version}")
     runtime = _runtime(folder)
     session = runtime.open(folder)
+    _check_dtypes(session.signature)
     check_golden(folder / GOLDEN, lambda feeds: run_rows(session, feeds))
     run_s = _warm_up(folder, session)
     return Resident(
@@ -120,6 +121,15 @@ def _runtime(folder: Path) -> OnnxRuntime:
         raise SlipwayError(f"{folder} has no golden requests, so nothing can show that it answers as released.")
     runtime = Golden.model_validate_json(path.read_text()).runtime
     return OnnxRuntime.model_validate(runtime or {"runtime": "onnxruntime"})
+
+
+def _check_dtypes(signature: Signature) -> None:
+    for name, spec in {**signature.inputs, **signature.outputs}.items():
+        if spec.dtype not in tensors.DTYPES:
+            raise SlipwayError(
+                f"Tensor {name!r} is {spec.dtype}, which no protocol of this server carries. It carries "
+                f"{', '.join(tensors.DTYPES)}: cast it inside the model."
+            )
 
 
 def _warm_up(folder: Path, session: Session) -> float:

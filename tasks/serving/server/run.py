@@ -219,6 +219,6 @@ async def _grpc(settings: ServeSettings, host: Any) -> AsyncIterator[str | None]
 
     server, port = await service.start(host, settings.host, settings.grpc_port)
     try:
-        yield f"{settings.host}:{port}"
+        yield f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
     finally:
         await service.stop(server, settings.drain_s)

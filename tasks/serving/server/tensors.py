@@ -99,7 +99,7 @@ def expected(name: object, signature: Signature, feeds: Mapping[str, object]) ->
     return name, spec
 
 
-def check_shape(name: str, spec: TensorSpec, shape: object, left: int) -> Shape:
+def check_shape(name: str, spec: TensorSpec, shape: object, left: float) -> Shape:
     """The shape that a client gives an input, once it fits the signature and holds at most `left` elements.
 
     Every size must be at least 1: no request is empty, and a size 0 would let another one claim any number of rows.
@@ -109,7 +109,7 @@ def check_shape(name: str, spec: TensorSpec, shape: object, left: int) -> Shape:
             if type(size) is not int or size < 1 or (fixed is not None and size != fixed):
                 break
         else:
-            _check_count(name, math.prod(shape), left)
+            check_count(name, math.prod(shape), left)
             return tuple(shape)
         whole = [_exact(size) for size in shape]
         if list(map(type, whole)) != list(map(type, shape)):
@@ -117,6 +117,12 @@ def check_shape(name: str, spec: TensorSpec, shape: object, left: int) -> Shape:
     raise Rejected(
         "malformed", f"Input {name!r} has shape {_shown(shape)}, expected {free(spec)}, where -1 is any size from 1."
     )
+
+
+def check_count(name: str, count: int, left: float) -> None:
+    """Refuse an input of more elements than the request has left."""
+    if count > left:
+        raise Rejected("too_large", f"Input {name!r} has {count} elements, expected at most {left} in this request.")
 
 
 def check_rows(feeds: Mapping[str, Array], signature: Signature) -> int:
@@ -247,11 +253,6 @@ def check_finite(name: str, array: Array) -> None:
     """Refuse, as the model's fault, an output that JSON cannot hold."""
     if not is_finite(array):
         raise Rejected("model", f"Output {name!r} holds an infinity or not a number, which JSON does not have.")
-
-
-def _check_count(name: str, count: int, left: int) -> None:
-    if count > left:
-        raise Rejected("too_large", f"Input {name!r} has {count} elements, expected at most {left} in this request.")
 
 
 def _check_length(name: str, right: bool, shape: Shape) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Any
 
+from tasks.foundations.errors import InputError, SlipwayError
 from tasks.serving.server.metrics import SHARED
 from tasks.serving.server.run import Announce, listen, log_to_stderr
 from tasks.serving.server.settings import ServeSettings
@@ -73,6 +74,8 @@ class _Worker:
 
 def supervise(settings: ServeSettings, announce: Announce) -> None:
     """Run the workers until SIGTERM or SIGINT; see `run`."""
+    if settings.grpc_port == 0:
+        raise InputError("Several workers share one gRPC port, so it must be given: --grpc-port 9000, not 0.")
     log_to_stderr()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,6 +87,8 @@ def supervise(settings: ServeSettings, announce: Announce) -> None:
         workers = [_Worker(settings, public.fileno(), index, environment) for index in range(settings.workers)]
         try:
             told = [worker.announced() for worker in workers]
+            for error in (each["error"] for each in told if "error" in each):
+                raise SlipwayError(error)
             announce(
                 {
                     **told[0],

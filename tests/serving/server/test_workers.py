@@ -129,3 +129,12 @@ def test_a_taken_port_is_said(folder: ServingFolder, tmp_path: Path) -> None:
         with serving(folder.root, tmp_path / "second.log", port=port) as second:
             assert f"127.0.0.1:{port} cannot be listened on: Address already in use" in second.announced["error"]
             assert second.process.wait(30) == 1
+
+
+def test_a_worker_that_cannot_start_is_said(folder: ServingFolder, tmp_path: Path) -> None:
+    folder.root.mkdir()
+    with serving(folder.root, tmp_path / "first.log") as first:
+        taken = int(first.announced["admin"].rpartition(":")[2])
+        with serving(folder.root, tmp_path / "second.log", workers=2, admin_port=taken) as second:
+            assert f"127.0.0.1:{taken} cannot be listened on" in second.announced["error"]
+            assert second.process.wait(30) == 1

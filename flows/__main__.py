@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,8 +16,9 @@ from tasks.foundations.errors import SlipwayError
 
 EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
 130 Ctrl-C, 143 SIGTERM or SIGHUP. Progress goes to stderr; with --json one JSON object goes to stdout."""
+WITHOUT_MOVES = ("predict", "serve")
 AFTER_A_SIGNAL = (
-    "Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
+    " Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
     "was under way is undone, or settled by `reconcile`."
 )
 
@@ -30,15 +32,19 @@ def main() -> None:
     """Takes a trained TensorFlow model to production, and back."""
 
 
-def verb(function: Callable[..., dict[str, Any]]) -> click.Command:
-    """A command with --json and --debug; the function returns what --json prints, `text` is what people read."""
+def verb(function: Callable[..., dict[str, Any] | None]) -> click.Command:
+    """A command with --json and --debug; the function returns what --json prints, `text` is what people read.
+
+    One that has said everything while it ran returns None.
+    """
 
     @wraps(function)
     def command(as_json: bool, debug: bool, **arguments: Any) -> None:
         signal.signal(signal.SIGTERM, _terminate)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # with nohup it goes on without its terminal
             signal.signal(signal.SIGHUP, _terminate)
-        sys.exit(show(_answer(function, arguments, debug), as_json))
+        answer = _answer(function, arguments, debug)
+        sys.exit(0 if answer is None else show(answer, as_json))
 
     command = click.option("--debug", is_flag=True, help="Show tracebacks.")(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
@@ -62,14 +68,17 @@ def run() -> NoReturn:
         sys.exit(unwritten(error, ""))
 
 
-def _answer(function: Callable[..., dict[str, Any]], arguments: dict[str, Any], debug: bool) -> dict[str, Any]:
+def _answer(
+    function: Callable[..., dict[str, Any] | None], arguments: dict[str, Any], debug: bool
+) -> dict[str, Any] | None:
     try:
         return function(**arguments)
     except SlipwayError as error:
         return _failed(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, Terminated) as end:
         code = 143 if isinstance(end, Terminated) else 130
-        return _failed(f"{'terminated' if code == 143 else 'interrupted'}. {AFTER_A_SIGNAL}", code, debug)
+        after = "" if function.__name__ in WITHOUT_MOVES else AFTER_A_SIGNAL
+        return _failed(f"{'terminated' if code == 143 else 'interrupted'}.{after}", code, debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
         from flows.unexpected import describe
 
@@ -186,6 +195,49 @@ def reconcile(model: str | None) -> dict[str, Any]:
     from flows.moves import reconcile_models
 
     return reconcile_models(model)
+
+
+port = click.IntRange(0, 65535)
+
+
+@verb
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--root", type=click.Path(path_type=Path), help="Serving folder; default that of SLIPWAY_HOME.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where clients are answered.")
+@click.option("--port", default=8080, show_default=True, type=port, help="Of OIP v2 and TensorFlow Serving's REST.")
+@click.option("--admin-host", default="127.0.0.1", show_default=True, help="Where moves, status, metrics are answered.")
+@click.option("--admin-port", default=0, type=port, help="Default: a free one.")
+@click.option("--grpc-port", type=port, help="OIP v2 over gRPC too; needs the extra `grpc`. Default: not.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes on the one port.")
+@click.option(
+    "--max-body-mb", default=64.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Of one request."
+)
+def serve(models: tuple[str, ...], root: Path | None, max_body_mb: float, **rest: Any) -> None:
+    """Serve what is in production of each MODEL, default of all, and follow every promotion and rollback."""
+    from flows.serve import Options
+    from flows.serve import serve as run_server
+
+    as_json = bool(click.get_current_context().params["as_json"])
+    run_server(Options(models, root, max_body_mb, rest), as_json)
+
+
+@verb
+@model_argument
+@click.option("--input", "rows", required=True, type=click.Path(path_type=Path), help="Rows: .json, .npz or .csv.")
+@click.option("--url", help="The server. Default: SLIPWAY_SERVER, one on this installation, http://127.0.0.1:8080.")
+@click.option("--version", type=int, help="Ask this version; default the one in production.")
+@click.option("--label", help="Ask the version that bears a label, like stable.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write all answers: .json, .npz or .csv.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Rows of one request.")
+@click.option(
+    "--timeout-s", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Of one request."
+)
+def predict(model: str, rows: Path, **options: Any) -> dict[str, Any]:
+    """Ask the server that runs MODEL for the rows of a file."""
+    from flows.predict import Question
+    from flows.predict import predict as ask
+
+    return ask(Question(model, rows, **options))
 
 
 @verb

@@ -18,11 +18,9 @@ import numpy as np
 
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.models.signature import TensorSpec
-from tasks.serving.server.tensors import DTYPES
+from tasks.serving import oip_wire
 
 Array = np.ndarray[Any, Any]
-DATATYPES = {kind.oip: dtype for dtype, kind in DTYPES.items()}
-HEADER_LENGTH = "Inference-Header-Content-Length"
 TRIES = 6
 LONGEST_WAIT_S = 10.0
 
@@ -114,27 +112,16 @@ class Client:
             InputError: the server refuses the request.
             SlipwayError: it cannot answer it.
         """
-        parts = {name: _to_bytes(array) for name, array in feeds.items()}
-        inputs = [
-            {
-                "name": name,
-                "datatype": DTYPES["str" if array.dtype.kind == "O" else array.dtype.name].oip,
-                "shape": list(array.shape),
-                "parameters": {"binary_data_size": len(parts[name])},
-            }
-            for name, array in feeds.items()
-        ]
-        head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
-        headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-        body, length = self._ask("POST", f"{_place(model, version)}/infer", b"".join((head, *parts.values())), headers)
+        content, headers = oip_wire.request(feeds)
+        body, length = self._ask("POST", f"{_place(model, version)}/infer", content, headers)
         try:
-            return _outputs(body, length)
+            return Outputs(*oip_wire.answer(body, length))
         except (ValueError, KeyError, TypeError, struct.error) as error:
             raise SlipwayError(f"{self.url} gave an answer that cannot be read ({error}): {_start(body)!r}.") from error
 
     def _ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[bytes, int | None]:
+    ) -> tuple[bytes, str | None]:
         """The body of a good answer, and the length of its JSON where tensors follow."""
         end = time.monotonic() + self._timeout_s
         for left in reversed(range(TRIES)):
@@ -147,8 +134,7 @@ class Client:
             time.sleep(min(int(wait), LONGEST_WAIT_S))
         if response.status != 200:
             raise self._refusal(response.status, content)
-        length = response.getheader(HEADER_LENGTH)
-        return content, int(length) if length and length.isdecimal() else None
+        return content, response.getheader(oip_wire.HEADER_LENGTH)
 
     def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], end: float
@@ -204,42 +190,7 @@ def _place(model: str, version: int | None) -> str:
 
 def _spec(tensor: dict[str, Any]) -> TensorSpec:
     sizes = tuple(int(size) if int(size) >= 0 else None for size in tensor["shape"])
-    return TensorSpec(dtype=DATATYPES[tensor["datatype"]], shape=(None, *sizes[1:]))
-
-
-def _to_bytes(array: Array) -> bytes:
-    if array.dtype.kind != "O":
-        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-    texts = [str(text).encode() for text in array.reshape(-1)]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
-
-
-def _outputs(body: bytes, length: int | None) -> Outputs:
-    content = json.loads(body[:length])
-    tail = memoryview(body)[len(body) if length is None else length :]
-    arrays = {}
-    for tensor in content["outputs"]:
-        size = tensor.get("parameters", {}).get("binary_data_size")
-        dtype = DATATYPES[tensor["datatype"]]
-        if size is None:
-            array = np.array(tensor["data"], object if dtype == "str" else dtype)
-        else:
-            array, tail = _from_bytes(tail[:size], dtype), tail[size:]
-        arrays[tensor["name"]] = array.reshape(tensor["shape"])
-    return Outputs(str(content.get("model_version", "")), arrays)
-
-
-def _from_bytes(content: memoryview, dtype: str) -> Array:
-    if dtype != "str":
-        return np.frombuffer(content, np.dtype(dtype).newbyteorder("<"))
-    texts, at = [], 0
-    while at < len(content):
-        (size,) = struct.unpack_from("<I", content, at)
-        texts.append(bytes(content[at + 4 : at + 4 + size]).decode("utf-8", "replace"))
-        at += 4 + size
-    array = np.empty(len(texts), object)
-    array[:] = texts
-    return array
+    return TensorSpec(dtype=oip_wire.DATATYPES[tensor["datatype"]], shape=(None, *sizes[1:]))
 
 
 def _reason(error: Exception) -> str:

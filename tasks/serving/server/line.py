@@ -60,7 +60,9 @@ class Line:
         self._waiting: deque[Job] = deque()
         self._timer: asyncio.Handle | None = None
         self._running = 0
+        self._at_once = 1  # calls that may be made side by side
         self._call_s = 0.0  # of a call, a moving average
+        self._spread_s = 0.0  # how far calls are from it, a moving average too
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -99,9 +101,15 @@ class Line:
             resident.active -= 1
 
     def _wait_s(self, waiting: int) -> float:
+        """Seconds until a request behind so many others is run."""
         batching = self.served.batching
         calls = waiting / batching.max_size if batching else waiting
-        return self._call_s * (calls + self._running)
+        return self._call_s * (calls + self._running) / self._at_once
+
+    @property
+    def _longest_s(self) -> float:
+        """What a call may take, as those before did: a margin of twice their usual deviation."""
+        return self._call_s + 2 * self._spread_s
 
     def _overload(self, why: str) -> Rejected:
         after = max(1, ceil(self._wait_s(len(self._waiting))))
@@ -118,7 +126,8 @@ class Line:
         while self._waiting:
             first = self._waiting[0]
             inline = first.resident.run_s < INLINE_SECONDS
-            if not inline and self._running >= max(1, _cores() // first.resident.threads):
+            self._at_once = 1 if inline else max(1, _cores() // first.resident.threads)
+            if not inline and self._running >= self._at_once:
                 return  # the end of a call wakes the line
             wait_s = self._patience(first)
             if wait_s > 0:
@@ -150,15 +159,21 @@ class Line:
             job = self._waiting[0]
             if job.answer.done():  # its client has gone
                 self._waiting.popleft()
-            elif job.deadline - now < max(job.resident.run_s, self._call_s):
+            elif job.deadline - now < max(job.resident.run_s, self._longest_s):
                 self._waiting.popleft()
-                job.answer.set_exception(self._overload("the deadline passed while it waited"))
+                self._forget_a_little()
+                job.answer.set_exception(self._overload("the deadline would pass before it is answered"))
             elif jobs and (rows + job.rows > limit or not _go_together(jobs[0], job)):
                 break
             else:
                 jobs.append(self._waiting.popleft())
                 rows += job.rows
         return jobs
+
+    def _forget_a_little(self) -> None:
+        """What is refused is not run, so without this one slow call could have everything refused for ever."""
+        self._call_s *= 0.9
+        self._spread_s *= 0.9
 
     def _hand_over(self, jobs: list[Job]) -> None:
         loop = asyncio.get_running_loop()
@@ -181,7 +196,11 @@ class Line:
     def _finish(self, jobs: list[Job], answers: Sequence[Feeds | Rejected], seconds: float) -> None:
         if not jobs:
             return
-        self._call_s += 0.1 * (seconds - self._call_s) if self._call_s else seconds
+        if self._call_s:
+            self._spread_s += 0.1 * (abs(seconds - self._call_s) - self._spread_s)
+            self._call_s += 0.1 * (seconds - self._call_s)
+        else:
+            self._call_s, self._spread_s = seconds, seconds / 2
         self._on_run(seconds, sum(job.rows for job in jobs))
         now = time.monotonic()
         for job, given in zip(jobs, answers, strict=True):

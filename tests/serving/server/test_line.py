@@ -110,6 +110,15 @@ def test_a_deadline_that_passes_in_the_line_is_told(slow: Resident) -> None:
     assert len(ran.rows) < 100
 
 
+def test_one_slow_call_does_not_have_everything_after_it_refused(resident: Resident) -> None:
+    line = line_of(Ran())
+    line._call_s = 3.0  # as after a call of half a minute
+
+    answers = [asyncio.run(gather(ask(line, resident, within_s=0.5)))[0] for _ in range(40)]
+
+    assert reasons(answers)[0] == "overload" and reasons(answers)[-1] == "ok"
+
+
 def test_batching_runs_together_what_waits_and_gives_each_its_own(resident: Resident) -> None:
     ran = Ran()
     line = line_of(ran, batching=Batching(max_size=6))

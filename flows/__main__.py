@@ -19,7 +19,7 @@ EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused
 WITHOUT_MOVES = ("predict", "serve")
 AFTER_A_SIGNAL = (
     " Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
-    "was under way is undone, or settled by `reconcile`."
+    "was under way is undone, or settled by the next command."
 )
 
 
@@ -113,7 +113,9 @@ def _readable(_: click.Context, __: click.Parameter, text: str) -> str:
 config_argument = click.argument("config", type=click.Path(dir_okay=False))
 model_argument = click.argument("model")
 reason_option = click.option("--reason", default="", callback=_readable, help="Why, for the journal.")
-force_option = click.option("--force", is_flag=True, help="Take a version that was rolled back; needs --reason.")
+force_option = click.option(
+    "--force", is_flag=True, help="Take a version that was rolled back; needs --reason, and the journal keeps both."
+)
 
 
 @verb
@@ -191,7 +193,7 @@ def report(model: str, release_id: str | None) -> dict[str, Any]:
 @verb
 @click.argument("model", required=False)
 def reconcile(model: str | None) -> dict[str, Any]:
-    """Finish or undo what a killed process left, and repair aliases."""
+    """Finish or undo what a killed process left; mend copies, pointers and aliases; name servers that do not follow."""
     from flows.moves import reconcile_models
 
     return reconcile_models(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import Keep, load
-from flows.control import open_control, registry_place
+from flows.control import open_control, registry_place, settle_first
 from flows.home import Home, home
 from flows.running import none_running
 from tasks.journal.fold import ModelState, fold
@@ -33,6 +33,7 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
     model, keep = plan.config.name, plan.config.keep
     store = Store(str(place.store), place.store)
     control = open_control(place, store)
+    notes = [] if dry_run else settle_first(place, control)
     old = sorted(path for path in place.releases(model).glob("*") if path.is_dir())[: -keep.releases]
     with none_running(place):
         versions = _unregister(place, control, model, keep, dry_run)
@@ -52,8 +53,9 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
         "releases": [folder.name for folder in old],
         "staged": staged,
         "versions": versions,
+        "notes": notes,
         "exit_code": 0,
-        "text": text,
+        "text": "\n".join([*(f"note: {note}" for note in notes), text]),
     }
 
 

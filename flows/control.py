@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flows.home import Home
 from tasks.foundations.errors import DigestMismatch
 from tasks.journal.journal import Journal
 from tasks.promotion.control import Aliases, Control
+from tasks.promotion.settle import settle_all
 from tasks.registry.records import Place
 from tasks.store.artifact import Artifact
 from tasks.store.store import Store
@@ -55,6 +57,27 @@ def control_with_registry(home: Home) -> Control:
         set_aliases(AliasRequest(place=registry_place(home, model), model=model, aliases=aliases))
 
     return open_control(home, Store(str(home.store), home.store), lambda: RegistryAliases(change))
+
+
+def settle_first(home: Home, control: Control, patience_s: float | None = None) -> list[str]:
+    """Finish or undo what killed processes left, of every model: for the start of whatever reads or moves production.
+
+    Models that somebody is moving are left alone. It costs one query where there is nothing to do.
+
+    Args:
+        home: the installation.
+        control: its controls; without a registry, aliases follow in a process of their own.
+        patience_s: how long servers may take to answer, None for as long as the config allows; what needs longer
+            stays open, for `reconcile`.
+
+    Returns:
+        What was done, one sentence each.
+    """
+    done = settle_all(control, patience_s)
+    for model in done if control.open_aliases is None else ():
+        with suppress(OSError):  # the disk that stopped it may be full: `reconcile` repairs aliases
+            follow_later(home, model)
+    return [f"{model}: {sentence}" for model, sentences in done.items() for sentence in sentences]
 
 
 def bundle_path(store: Store, digest: str) -> Path:

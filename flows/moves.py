@@ -4,13 +4,18 @@ No Prefect (its start takes 8 to 14 s) and no MLflow before the servers have swi
 of their own.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from flows.control import actor, control_with_registry, follow_later, open_control
-from flows.home import Home, home
+from flows.control import actor, control_with_registry, follow_later, open_control, settle_first
+from flows.home import home
+from tasks.foundations.errors import NotServing
 from tasks.promotion import moves, reconcile
 from tasks.promotion.control import Control, Move, Order
 from tasks.store.store import Store
+
+PATIENCE_S = 2.0
+"""How long a move waits for the servers of other models, whose killed moves it finds."""
 
 
 def promote_version(model: str, version: int, *, reason: str, force: bool) -> dict[str, Any]:
@@ -18,11 +23,11 @@ def promote_version(model: str, version: int, *, reason: str, force: bool) -> di
 
     Raises:
         InputError: no such model or version.
-        Refused: the version needs `force` and a reason.
+        Refused: the version needs `force` and a reason, or failed its trial.
+        NotServing: a server did not follow; everything is as before.
     """
-    place = home()
-    move = moves.promote(_quick(place), model, version, Order(actor=actor(), reason=reason, force=force))
-    return _answer(place, move)
+    order = Order(actor=actor(), reason=reason, force=force)
+    return _carried_out(model, lambda control: moves.promote(control, model, version, order))
 
 
 def roll_back(model: str, *, to: int | None, reason: str) -> dict[str, Any]:
@@ -31,31 +36,42 @@ def roll_back(model: str, *, to: int | None, reason: str) -> dict[str, Any]:
     Raises:
         InputError: no such model or version.
         Refused: there is nothing to go back to.
+        NotServing: a server did not follow; everything is as before.
     """
-    place = home()
-    move = moves.rollback(_quick(place), model, Order(actor=actor(), reason=reason), to)
-    return _answer(place, move)
+    order = Order(actor=actor(), reason=reason)
+    return _carried_out(model, lambda control: moves.rollback(control, model, order, to))
 
 
 def reconcile_models(model: str | None) -> dict[str, Any]:
-    """Finish or undo what killed processes left, of one model or of all, and repair MLflow's aliases."""
+    """Finish or undo what killed processes left, of one model or of all; mend copies, pointers, servers and aliases."""
     control = control_with_registry(home())
     repairs = {model: reconcile.reconcile(control, model)} if model else reconcile.reconcile_all(control)
+    notes = settle_first(home(), control, PATIENCE_S) if model else []  # of the other models
     done = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.done]
     failed = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.failed]
     answer: dict[str, Any] = {
         "models": {name: list(each.done) for name, each in repairs.items()},
         "exit_code": 1 if failed else 0,
-        "text": "\n".join(done) or ("" if failed else "everything is as the journal says"),
+        "notes": notes,
+        "text": "\n".join([*_noted(notes), *done]) or ("" if failed else "everything is as the journal says"),
     }
     return answer | ({"error": "\n".join(failed)} if failed else {})
 
 
-def _quick(place: Home) -> Control:
-    return open_control(place, Store(str(place.store), place.store))
+def _carried_out(model: str, move: Callable[[Control], Move]) -> dict[str, Any]:
+    """Make a move, and only then settle what was left of other models: a rollback is in a hurry."""
+    place = home()
+    control = open_control(place, Store(str(place.store), place.store))
+    try:
+        made = move(control)
+    except NotServing:
+        follow_later(place, model)  # the version is a challenger no more
+        raise
+    follow_later(place, model)  # also where nothing was moved: it may have finished what a killed command left
+    notes = settle_first(place, control, PATIENCE_S)
+    lines = [made.message, *(f"warning: {warning}" for warning in made.warnings), *_noted(notes)]
+    return {**made.model_dump(mode="json"), "notes": notes, "exit_code": 0, "text": "\n".join(lines)}
 
 
-def _answer(place: Home, move: Move) -> dict[str, Any]:
-    follow_later(place, move.model)  # also where nothing was moved: it may have finished what a killed command left
-    lines = [move.message, *(f"warning: {warning}" for warning in move.warnings)]
-    return {**move.model_dump(mode="json"), "exit_code": 0, "text": "\n".join(lines)}
+def _noted(notes: list[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.control import actor, control_with_registry
+from flows.control import actor, control_with_registry, settle_first
 from flows.home import home
 from tasks.promote import promote as promote_version
 from tasks.promotion.control import Order
@@ -19,7 +19,8 @@ def promote(model: str, version: int, reason: str = "", force: bool = False) -> 
         force: take a version that was rolled back; needs a reason.
 
     Returns:
-        One sentence: what is in production now.
+        What is in production now, and what killed moves of other models were settled.
     """
-    order = Order(actor=actor(), reason=reason, force=force)
-    return promote_version(control_with_registry(home()), model, version, order).message
+    control = control_with_registry(home())
+    message = promote_version(control, model, version, Order(actor=actor(), reason=reason, force=force)).message
+    return " ".join([message, *settle_first(home(), control)])

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.control import control_with_registry
+from flows.control import control_with_registry, settle_first
 from flows.home import home
 from tasks.foundations.errors import SlipwayError
 from tasks.reconcile import reconcile as reconcile_models
@@ -21,8 +21,10 @@ def reconcile(model: str | None = None) -> list[str]:
     Raises:
         SlipwayError: something could not be brought in order; the rest was.
     """
-    repairs = reconcile_models(control_with_registry(home()), model)
+    control = control_with_registry(home())
+    repairs = reconcile_models(control, model)
+    settled = settle_first(home(), control) if model else []  # of the other models
     failed = [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.failed]
     if failed:
         raise SlipwayError(" ".join(failed))
-    return [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.done]
+    return settled + [f"{name}: {sentence}" for name, each in repairs.items() for sentence in each.done]

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.candidates import prepare
 from flows.config import load
-from flows.control import actor
+from flows.control import actor, settle_first
 from flows.desk import Desk, desk_of, new_release
 from flows.ending import told
 from flows.gate import find_champion, gate, has_own_metrics, names_champion, prepare_judging, try_metrics
@@ -67,6 +67,7 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
 def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     config, executor = desk.config, desk.executor
     progress = Progress(config.name)
+    story.notes += settle_first(desk.home, desk.control)
     story.champion = find_champion(desk)  # nothing is begun on a journal that is not that of what is served
     prepare_judging(desk)
     opening = open_registry.submit(executor, desk.registry)

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.control import actor, control_with_registry
+from flows.control import actor, control_with_registry, settle_first
 from flows.home import home
 from tasks.promotion.control import Order
 from tasks.rollback import rollback as roll_back
@@ -18,7 +18,8 @@ def rollback(model: str, to: int | None = None, reason: str = "") -> str:
         reason: why, for the journal.
 
     Returns:
-        One sentence: what is in production now.
+        What is in production now, and what killed moves of other models were settled.
     """
-    order = Order(actor=actor(), reason=reason)
-    return roll_back(control_with_registry(home()), model, order, to).message
+    control = control_with_registry(home())
+    message = roll_back(control, model, Order(actor=actor(), reason=reason), to).message
+    return " ".join([message, *settle_first(home(), control)])

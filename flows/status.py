@@ -2,34 +2,41 @@
 
 from typing import Any
 
-from flows.control import open_control
+from flows.control import open_control, settle_first
 from flows.home import home
 from tasks.promotion.known import strangers
 from tasks.promotion.publish import served
 from tasks.promotion.status import Status, status
 from tasks.store.store import Store
 
+PATIENCE_S = 1.0
+"""How long servers of a killed move may take to answer; what needs longer stays as it is, with a warning."""
+SHOWN = 12
+
 
 def show(model: str | None) -> dict[str, Any]:
-    """One model, or a line for each.
+    """One model, or a line for each. What killed processes left is settled first, as far as that takes no time.
 
     Raises:
         InputError: no such model; the message lists those there are.
     """
     place = home()
     control = open_control(place, Store(str(place.store), place.store))
+    notes = settle_first(place, control, PATIENCE_S)
     if model is not None:
         found = status(control, model)
-        return {**found.model_dump(mode="json"), "exit_code": 0, "text": _text(found)}
+        text = "\n".join([_text(found), *(f"note: {note}" for note in notes)])
+        return {**found.model_dump(mode="json"), "notes": notes, "exit_code": 0, "text": text}
     known = control.journal.models()
     models = [status(control, name) for name in known]
     lines = [f"{each.model}: {_champion(each)}" for each in models]
     unknown = [name for name in served(control) if name not in known]
     warnings = [sentence for name in unknown for sentence in strangers(control, name)]
     lines += [f"warning: {warning}" for warning in (*warnings, *(text for each in models for text in each.warnings))]
+    lines += [f"note: {note}" for note in notes]
     content = [each.model_dump(mode="json", exclude={"journal"}) for each in models]
     text = "\n".join(lines) or "No model was released here yet."
-    return {"models": content, "warnings": warnings, "exit_code": 0, "text": text}
+    return {"models": content, "warnings": warnings, "notes": notes, "exit_code": 0, "text": text}
 
 
 def _champion(found: Status) -> str:
@@ -44,10 +51,11 @@ def _text(found: Status) -> str:
         f"  {each.version:>4}  {each.state:<12} {each.at}  {each.digest[:12]}{'' if each.has_files else '  no files'}"
         for each in found.versions
     ]
+    newest = {event["attempt"]: event for event in found.journal}  # how far each came; --json has every step
     events = [
         f"  {event['serial']:>4}  {event['at']}  {event['kind']:<10} {event['phase']:<9} version {event['version']}"
-        f"  by {event['actor']}{'  ' + event['reason'] if event['reason'] else ''}"
-        for event in found.journal[-12:]
+        f"  by {event['actor']}{'  ' + event['reason'].splitlines()[0] if event['reason'] else ''}"
+        for event in sorted(newest.values(), key=lambda event: int(event["serial"]))[-SHOWN:]
     ]
     warnings = [f"warning: {warning}" for warning in found.warnings]
     header = f"{found.model}: {_champion(found)}"

@@ -10,6 +10,7 @@
     ├── DigestMismatch        bytes on disk are not the bytes that were published
     ├── GoldenMismatch        a loaded model does not give the answers stored with it
     ├── Conflict              somebody else moved the same model first
+    ├── NotServing            a server does not answer with the version that it was told to serve
     └── Refused               exit 3: a gate or a rule of promotion says no
         └── Inconclusive      exit 4: the measurements cannot decide
 
@@ -62,6 +63,10 @@ class GoldenMismatch(SlipwayError):
 
 class Conflict(SlipwayError):
     """Another process moved the same model first."""
+
+
+class NotServing(SlipwayError):
+    """A server that has to follow a move says that it cannot, or does not answer in time."""
 
 
 class Refused(SlipwayError):

@@ -118,6 +118,17 @@ class Journal:
         with self._readable_errors(), self._engine.connect() as connection:
             return sorted(connection.execute(sa.select(table.c.model).distinct()).scalars())
 
+    def unsettled(self) -> list[str]:
+        """Names of models with an attempt that is neither done nor undone, sorted: one pass over the table.
+
+        An attempt begins with one `intent` and ends with one of the two, also when its id is used again.
+        """
+        begun = sa.func.sum(sa.case((table.c.phase == "intent", 1), else_=0))
+        ended = sa.func.sum(sa.case((table.c.phase.in_(("done", "undone")), 1), else_=0))
+        moves = sa.select(table.c.model).where(table.c.kind != "registered").group_by(table.c.model)
+        with self._readable_errors(), self._engine.connect() as connection:
+            return sorted(connection.execute(moves.having(begun != ended)).scalars())
+
     def verify(self, model: str) -> list[Event]:
         """Read all events of one model and prove that none was altered, removed or slipped in.
 

@@ -1,12 +1,35 @@
 """One move from intent to done, or back: the steps that a living process and `reconcile` share."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from tasks.foundations.errors import SlipwayError
 from tasks.journal.event import Event, Phase
 from tasks.journal.fold import ModelState, fold, popped
 from tasks.promotion.control import Control
+from tasks.promotion.observation import observe
 from tasks.promotion.publish import History, pointers
+from tasks.serving.answers import Observation
+from tasks.serving.together import OutOfPatience
+
+MADE: tuple[Phase, ...] = ("moved", "observed", "done")
+"""Phases in which the journal has a move in its production history."""
+UNDOING_S = 5.0
+"""How long an undoing waits for servers: their pointers are back already, and they look at them by themselves."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a move ended.
+
+    Attributes:
+        servers: the answers of all servers.
+        warnings: what did not work although the move did.
+    """
+
+    servers: tuple[Observation, ...]
+    warnings: tuple[str, ...]
 
 
 def stack_after(stack: tuple[int, ...], move: Event) -> tuple[int, ...]:
@@ -16,51 +39,68 @@ def stack_after(stack: tuple[int, ...], move: Event) -> tuple[int, ...]:
 
 def history_after(control: Control, state: ModelState, move: Event) -> History:
     """What serving is made from when the move is made."""
-    return History(control, move.model, stack_after(state.stack, move), {**state.digests, move.version: move.digest})
+    last = state.attempts.get(move.attempt)
+    stack = state.stack if last is not None and last.phase in MADE else stack_after(state.stack, move)
+    return History(control, move.model, stack, {**state.digests, move.version: move.digest})
 
 
-def note(control: Control, move: Event, phase: Phase, expected_serial: int, **changes: str) -> Event:
-    """Write the next phase of a move; `changes` are its actor and reason where they are not the mover's."""
-    return control.journal.append(move.model_copy(update={"phase": phase, **changes}), expected_serial)
+def note(control: Control, move: Event, phase: Phase, expected_serial: int) -> Event:
+    """Write the next phase of a move, signed as `move` is."""
+    return control.journal.append(move.model_copy(update={"phase": phase}), expected_serial)
 
 
-def make(control: Control, history: History, intent: Event, expected_serial: int, **changes: str) -> list[str]:
-    """Everything after `staged`: pointers, `moved`, `done`.
+def make(
+    control: Control,
+    history: History,
+    intent: Event,
+    reached: Phase,
+    expected_serial: int,
+    patience_s: float | None = None,
+) -> Made:
+    """Everything after `staged` or `validated`, or what is left of it: pointers, `moved`, servers, `observed`, `done`.
 
     Args:
         control: where production is controlled from.
         history: see `history_after`.
-        intent: the move's first event; its serial marks the pointers.
+        intent: the move's first event; its serial marks the pointers, its actor and reason sign what follows.
+        reached: the phase that the move is in.
         expected_serial: the journal's last serial.
-        changes: see `note`.
-
-    Returns:
-        Warnings.
+        patience_s: see `observe`.
 
     Raises:
-        SlipwayError, OSError: a pointer or `moved` could not be written; the move is to be undone.
+        SlipwayError, OSError: a pointer or `moved` could not be written, or a server does not serve the version; the
+            move is to be undone.
+        OutOfPatience: servers have not answered in time; the move is as far as `moved`.
     """
     warnings = history.switch(intent.serial)
-    moved = note(control, intent, "moved", expected_serial, **changes)
+    serial = expected_serial if reached == "moved" else note(control, intent, "moved", expected_serial).serial
+    servers = observe(control, intent.model, history.digests, patience_s)
     try:
-        note(control, intent, "done", moved.serial, **changes)
+        note(control, intent, "done", note(control, intent, "observed", serial).serial)
     except SlipwayError as error:
         warnings.append(f"The move is made but not closed in the journal; run `reconcile`. {error}")
-    return warnings
+    return Made(tuple(servers), tuple(warnings))
 
 
-def undo(control: Control, intent: Event, reason: str, **changes: str) -> None:
-    """Put everything back as it was before the move and close it as undone; a move that is `moved` stays made.
+def undo(control: Control, intent: Event, reason: str) -> None:
+    """Put everything back as it was before the move and close it as undone; one whose servers have answered stays made.
+
+    Servers are told, but whether they answer is not waited for long: an undoing must end.
 
     Raises:
-        SlipwayError: a pointer or the journal cannot be written; `reconcile` will try again.
+        SlipwayError: a pointer or the journal cannot be written, or a later move stands on this one.
     """
-    state = fold(control.journal.events(intent.model))
-    if state.attempts[intent.attempt].phase in ("moved", "observed", "done"):
+    events = control.journal.events(intent.model)
+    state = fold(events)
+    if state.attempts[intent.attempt].phase in ("observed", "done"):
         return
+    undone = intent.model_copy(update={"phase": "undone", "serial": state.last_serial + 1, "reason": reason})
+    before = fold([*events, undone])
     if touched(control, intent):
-        History(control, intent.model, state.stack, state.digests).switch(state.last_serial + 1)
-    note(control, intent, "undone", state.last_serial, reason=reason, **changes)
+        History(control, intent.model, before.stack, before.digests).switch(undone.serial)
+        with suppress(SlipwayError, OSError, OutOfPatience):
+            observe(control, intent.model, before.digests, UNDOING_S)
+    note(control, undone, "undone", state.last_serial)
 
 
 def touched(control: Control, intent: Event) -> bool:

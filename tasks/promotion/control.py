@@ -11,6 +11,7 @@ from tasks.foundations.locks import hold
 from tasks.foundations.record import Record
 from tasks.journal.event import Kind
 from tasks.journal.journal import Journal
+from tasks.serving.answers import Observation, Validation
 from tasks.serving.staging import folder_of
 
 
@@ -37,6 +38,8 @@ class Control:
         bundle_path: digest of a version (`Manifest.digest`) -> folder of its bundle.
         open_aliases: opens the registry, or None for no registry. Called only after the servers have switched, because
             importing MLflow costs seconds.
+        validate: try every version in a server of its own before traffic, and write `validated`. Only tests and
+            benchmarks of moves, on files that are no models, do without.
     """
 
     journal: Journal
@@ -44,6 +47,7 @@ class Control:
     locks: Path
     bundle_path: Callable[[str], Path]
     open_aliases: Callable[[], Aliases] | None = None
+    validate: bool = True
 
     @contextmanager
     def exclusive(self, model: str, owner: str, timeout_s: float = 0) -> Iterator[None]:
@@ -72,7 +76,7 @@ class Order(Record):
         run: id or URL of the run that asks, None if a person does.
         expected_serial: the journal's last serial when the decision was taken: the move is refused if production has
             changed since. Registrations in between do not count.
-        force: promote a version that was rolled back, or that has no passing record.
+        force: promote a version that was rolled back, or that has no passing record; the journal's reason says so.
         request_id: a move with an id is made once, however often it is asked for.
         digest: digest of the bundle, only for a version that the journal does not know.
     """
@@ -97,6 +101,8 @@ class Move(Record):
         moved: False if everything was already as asked.
         attempt: id of the attempt in the journal, None if nothing was moved.
         message: one sentence for a person.
+        validation: how the version did in a server of its own, one a kind; empty for a rollback.
+        servers: who answered with the version after the move.
         warnings: what did not work although the move did, and what was repaired on the way.
     """
 
@@ -107,4 +113,6 @@ class Move(Record):
     moved: bool
     attempt: str | None
     message: str
+    validation: tuple[Validation, ...] = ()
+    servers: tuple[Observation, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -44,10 +44,16 @@ def check_files(control: Control, model: str, state: ModelState, version: int, d
         )
 
 
-def strangers(control: Control, model: str) -> list[str]:
-    """A sentence for every server that follows a move which the journal does not have."""
+def strangers(control: Control, model: str, state: ModelState | None = None) -> list[str]:
+    """A sentence for every server that follows a move which the journal does not have.
+
+    Args:
+        control: where production is controlled from.
+        model: name of the model.
+        state: of its journal, for whoever holds the model's lock; else it is read here.
+    """
     served = pointers(control, model)  # before the journal, which has every move that is made meanwhile
-    state = fold(control.journal.events(model))
+    state = state or fold(control.journal.events(model))
     last = state.last_serial + bool(state.open_attempts)  # an undoing points first and is written down then
     return [
         f"{kind} serves version {pointer.version} of {model} after move {pointer.serial}, but the journal "
@@ -58,13 +64,13 @@ def strangers(control: Control, model: str) -> list[str]:
     ]
 
 
-def check_servers(control: Control, model: str) -> None:
+def check_servers(control: Control, model: str, state: ModelState | None = None) -> None:
     """Raise if the journal is not that of what is served.
 
     Raises:
         DigestMismatch: it is not; the message says what to do.
     """
-    for sentence in strangers(control, model):
+    for sentence in strangers(control, model, state):
         raise DigestMismatch(f"{sentence} Nothing was changed.")
 
 

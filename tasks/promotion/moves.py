@@ -1,15 +1,21 @@
-"""Promote and rollback: rules first, then intent, staged, moved, done, and the registry's aliases last."""
+"""Promote and rollback: rules first, then the phases of the move, and the registry's aliases last.
+
+intent -> copies -> staged -> trial in a server of its own (promote only) -> validated -> pointers -> moved -> every
+server answers -> observed -> done. Each phase is written before the act that follows it, and each act can be repeated.
+"""
 
 import uuid
 
-from tasks.foundations.errors import Conflict, InputError, Refused, SlipwayError
+from tasks.foundations.errors import Conflict, InputError, NotServing, Refused, SlipwayError
 from tasks.journal.event import Event, Kind
 from tasks.journal.fold import ModelState, fold
 from tasks.promotion.aliases import align
-from tasks.promotion.attempt import history_after, make, note, undo
+from tasks.promotion.attempt import Made, history_after, make, note, undo
 from tasks.promotion.control import Control, Move, Order
 from tasks.promotion.known import check_files, check_model, check_servers, check_version, has_files
+from tasks.promotion.publish import History
 from tasks.promotion.settle import settle
+from tasks.serving.answers import Validation
 
 
 def promote(control: Control, model: str, version: int, order: Order) -> Move:
@@ -26,7 +32,8 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
     Raises:
         InputError: no such model or version, or a request id that meant another move.
         Refused: the version was rolled back, or has no passing record, and the order does not force it with a reason;
-            or its files were removed.
+            its files were removed; or it failed its trial.
+        NotServing: a server did not follow; it and all others were sent back and the attempt is closed as undone.
         Conflict: another process is moving the model, or production has changed since `expected_serial`.
         DigestMismatch: bundle, staged copy or journal are not what they must be.
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
@@ -34,9 +41,7 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
     if order.digest is None:
         check_model(control.journal, model)
     with control.exclusive(model, f"{order.actor}'s promote of version {version}"):
-        settled = settle(control, model)
-        state = fold(control.journal.events(model))
-        check_servers(control, model)
+        _, state, settled = _settled(control, model)
         if order.digest is None:
             check_version(state, model, version)
         if state.champion == version or _applied(state, order, "promote", version):
@@ -61,6 +66,7 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
     Raises:
         InputError: no such model or version, or a request id that meant another move.
         Refused: there is nothing to go back to, `to` is not in the production history, or its files were removed.
+        NotServing: a server did not follow; it and all others were sent back and the attempt is closed as undone.
         Conflict: another process is moving the model, or production has changed since `expected_serial`.
         DigestMismatch: bundle or journal are not what they must be.
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
@@ -68,15 +74,26 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
     check_model(control.journal, model)
     target = "the version before" if to is None else f"version {to}"
     with control.exclusive(model, f"{order.actor}'s rollback to {target}"):
-        settled = settle(control, model)
-        state = fold(control.journal.events(model))
-        check_servers(control, model)
+        before, state, settled = _settled(control, model)
         if _applied(state, order, "rollback", to) or (to is not None and to == state.champion):
             message = f"{model} {state.champion} is in production already; nothing was rolled back."
+            return _nothing(control, model, "rollback", state, message, settled)
+        if to is None and state.champion is not None and _taken_back(before, state):
+            message = f"{model} {before.champion} is out of production already: {state.champion} serves."
             return _nothing(control, model, "rollback", state, message, settled)
         version = _version_to_go_back_to(state, model, to)
         _check_expected(state, order, model)
         return _carry_out(control, state, _intent(state, order, model, "rollback", version), settled)
+
+
+def _settled(control: Control, model: str) -> tuple[ModelState, ModelState, list[str]]:
+    """The state as it was found, the state once what killed processes left is settled, and what was done for that."""
+    events = control.journal.verify(model)
+    before = fold(events)
+    done = settle(control, model, events=events)
+    now = fold(control.journal.events(model)) if done else before
+    check_servers(control, model, now)
+    return before, now, done
 
 
 def _applied(state: ModelState, order: Order, kind: Kind, version: int | None) -> bool:
@@ -90,6 +107,12 @@ def _applied(state: ModelState, order: Order, kind: Kind, version: int | None) -
             "Use a new id for a new move."
         )
     return earlier.phase == "done"
+
+
+def _taken_back(before: ModelState, now: ModelState) -> bool:
+    """Whether settling has undone the promotion that a plain rollback was to take back: it must not go back further."""
+    undone = now.moved is not None and now.moved.phase == "undone" and now.moved.kind == "promote"
+    return undone and before.moved is not None and before.moved.phase != "undone" and before.champion != now.champion
 
 
 def _check_expected(state: ModelState, order: Order, model: str) -> None:
@@ -142,7 +165,7 @@ def _intent(state: ModelState, order: Order, model: str, kind: Kind, version: in
         from_version=state.champion,
         digest=digest,
         actor=order.actor,
-        reason=order.reason,
+        reason=f"forced: {order.reason}".strip() if order.force else order.reason,
         run=order.run,
     )
 
@@ -154,17 +177,29 @@ def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[
         history.prove(draft.version)
     intent = control.journal.append(draft, state.last_serial)
     try:
-        history.stage(draft.version)
-        staged = note(control, intent, "staged", intent.serial)
-        warnings = make(control, history, intent, staged.serial)
+        validation, made = _go_through(control, history, intent)
     except BaseException as error:
         _undo_after(control, intent, error)
+        if isinstance(error, NotServing):
+            align(control, draft.model, fold(control.journal.events(draft.model)))  # it is a challenger no more
+            raise NotServing(_undone_sentence(intent, error)) from error
         if isinstance(error, OSError):
-            raise SlipwayError(_undone_sentence(intent, error)) from error
+            raise SlipwayError(f"{_undone_sentence(intent, error)} Check the disk's room and rights.") from error
         raise
     after = fold(control.journal.events(draft.model))
-    warnings = [*settled, *warnings, *align(control, draft.model, after)]
-    return _move(control, after, intent, warnings)
+    warnings = (*settled, *made.warnings, *align(control, draft.model, after))
+    move = _move(control, after, intent, made)
+    return move.model_copy(update={"validation": tuple(validation), "warnings": warnings})
+
+
+def _go_through(control: Control, history: History, intent: Event) -> tuple[list[Validation], Made]:
+    history.stage(intent.version)
+    last = note(control, intent, "staged", intent.serial)
+    validation = []
+    if intent.kind == "promote" and control.validate:
+        validation = history.validate(intent.version)
+        last = note(control, intent, "validated", last.serial)
+    return validation, make(control, history, intent, last.phase, last.serial)
 
 
 def _undo_after(control: Control, intent: Event, error: BaseException) -> None:
@@ -178,25 +213,29 @@ def _undo_after(control: Control, intent: Event, error: BaseException) -> None:
         ) from error
 
 
-def _undone_sentence(intent: Event, error: OSError) -> str:
+def _undone_sentence(intent: Event, error: Exception) -> str:
     still = f"version {intent.from_version} still serves" if intent.from_version else "nothing serves, as before"
-    return (
-        f"The {intent.kind} of {intent.model} {intent.version} failed: {error}. It was undone: {still}. "
-        "Check the disk's room and rights, then try again."
-    )
+    again = "try again"
+    if intent.kind == "promote" and isinstance(error, NotServing):
+        again = "promote it again with --force and --reason: it was in production for a moment"
+    what = f"The {intent.kind} of {intent.model} {intent.version} failed"
+    return f"{what}: {str(error).rstrip('.')}. It was undone: {still}. When that is mended, {again}."
 
 
-def _move(control: Control, state: ModelState, intent: Event, warnings: list[str]) -> Move:
+def _move(control: Control, state: ModelState, intent: Event, made: Made) -> Move:
     before = f"version {intent.from_version}" if intent.from_version is not None else "nothing"
     if intent.kind == "promote":
-        message = f"{intent.model} {intent.version} is in production; before it was {before}."
+        message = f"{intent.model} {intent.version} is in production; before it was {before}. {_servers(made)}"
     else:
         previous = state.previous
         below = "has nothing to go back to"
         if previous is not None:
             there = has_files(control, state.digests[previous])
             below = f"would go to {previous}" if there else f"cannot go to {previous}, whose files were removed"
-        message = f"{intent.model} is back from {before} to version {intent.version}; another plain rollback {below}."
+        message = (
+            f"{intent.model} is back from {before} to version {intent.version}. {_servers(made)} Another plain "
+            f"rollback {below}."
+        )
     return Move(
         model=intent.model,
         kind=intent.kind,
@@ -205,8 +244,16 @@ def _move(control: Control, state: ModelState, intent: Event, warnings: list[str
         moved=True,
         attempt=intent.attempt,
         message=message,
-        warnings=tuple(warnings),
+        servers=made.servers,
     )
+
+
+def _servers(made: Made) -> str:
+    count = len(made.servers)
+    if not count:
+        return "No server is running; it will be served when one starts."
+    slowest = max(each.ms for each in made.servers)
+    return f"{count} server{'s answer' if count > 1 else ' answers'} with it, after {slowest:.0f} ms."
 
 
 def _nothing(control: Control, model: str, kind: Kind, state: ModelState, message: str, settled: list[str]) -> Move:

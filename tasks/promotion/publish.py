@@ -14,6 +14,7 @@ from tasks.bundle.verify import verify
 from tasks.foundations.errors import Conflict, DigestMismatch, Refused, SlipwayError
 from tasks.promotion.control import Control
 from tasks.serving._target import ServingTarget, parse, present
+from tasks.serving.answers import Validation
 from tasks.serving.pointer import Pointer
 from tasks.serving.staging import SAFE_NAME, Payload
 
@@ -86,6 +87,18 @@ class History:
         for published in self.publications(version).values():
             self._stage(published, version)
 
+    def validate(self, version: int) -> list[Validation]:
+        """Try a staged version in a server of every kind that it was made for.
+
+        Raises:
+            Refused: it must not get traffic; the message says why.
+        """
+        root = self.control.serving_root
+        return [
+            published.serving.validate(root, self.model, version, published.payload)
+            for published in self.publications(version).values()
+        ]
+
     def _stage(self, published: Publication, version: int) -> None:
         serving = published.serving
         if (serving.kind, version) not in self._staged:
@@ -137,7 +150,14 @@ class History:
     def _point(self, published: Publication, version: int, serial: int, previous: int | None) -> None:
         root, serving = self.control.serving_root, published.serving
         self._stage(published, version)
-        pointer = Pointer(serial=serial, version=version, digest=published.payload.digest, previous=previous)
+        pointer = Pointer(
+            serial=serial,
+            version=version,
+            digest=published.payload.digest,
+            previous=previous,
+            previous_digest=self.publications(previous)[serving.kind].payload.digest if previous is not None else None,
+            settings=serving.settings(),
+        )
         now = serving.current(root, self.model)
         if now is not None and now.model_copy(update={"serial": serial}) == pointer:
             pointer = now  # as asked already; pointing again repairs what hangs on the pointer

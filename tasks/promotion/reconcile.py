@@ -6,6 +6,7 @@ from tasks.journal.fold import fold
 from tasks.promotion.aliases import align
 from tasks.promotion.control import Control
 from tasks.promotion.known import check_model, check_servers, strangers
+from tasks.promotion.observation import complaints
 from tasks.promotion.publish import History, pointers, prune, served
 from tasks.promotion.settle import settle
 
@@ -25,6 +26,8 @@ class Repairs(Record):
 def reconcile(control: Control, model: str) -> Repairs:
     """Finish or undo what a killed process left, remove its leftovers, mend staged copies, pointers and aliases.
 
+    Every server is told, and named among what failed if it does not serve what its pointer says.
+
     Raises:
         InputError: no such model.
         Conflict: a living process is moving the model.
@@ -35,7 +38,7 @@ def reconcile(control: Control, model: str) -> Repairs:
     with control.exclusive(model, "reconcile"):
         done = settle(control, model)
         state = fold(control.journal.events(model))
-        check_servers(control, model)
+        check_servers(control, model, state)
         before = pointers(control, model)
         history = History(control, model, state.stack, state.digests)
         if state.moved is not None:
@@ -44,7 +47,8 @@ def reconcile(control: Control, model: str) -> Repairs:
         changed = sorted(kind for kind in before | after if before.get(kind) != after.get(kind))
         done += history.copied
         done += [f"{kind}: pointed to {_named(after.get(kind))} again" for kind in changed]
-        return Repairs(done=tuple(done), failed=tuple(align(control, model, state)))
+        silent = complaints(control, model, state.digests)
+        return Repairs(done=tuple(done), failed=(*silent, *align(control, model, state)))
 
 
 def reconcile_all(control: Control) -> dict[str, Repairs]:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.menu import choices
+from tasks.serving.answers import Observation, Validation
 from tasks.serving.pointer import Pointer
 from tasks.serving.staging import Payload, folder_of
 
@@ -28,12 +29,25 @@ class ServingTarget(Protocol):
         """The target in the config whose winner it serves."""
         ...
 
+    def settings(self) -> dict[str, Any]:
+        """What servers are told beside the version: the `settings` of the pointer."""
+        ...
+
     def stage(self, root: Path, model: str, version: int, payload: Payload) -> bool:
         """Copy the payload whole; False if it was already there, to the last byte.
 
         Raises:
             DigestMismatch: the source is not what the manifest says; nothing is left behind.
             SlipwayError: it cannot be written (disk full, rights); nothing is left behind.
+        """
+        ...
+
+    def validate(self, root: Path, model: str, version: int, payload: Payload) -> Validation:
+        """Try the staged version in a real server of its own, before any traffic; leaves no process behind.
+
+        Raises:
+            Refused: it does not load, answer as it was released, or keep its limits; the message ends with the
+                server's own words.
         """
         ...
 
@@ -47,6 +61,17 @@ class ServingTarget(Protocol):
 
     def current(self, root: Path, model: str) -> Pointer | None:
         """What is served now, None if nothing is, or nothing that can be read."""
+        ...
+
+    def observe(self, root: Path, model: str, pointer: Pointer) -> list[Observation]:
+        """Tell every registered server to follow the pointer, and wait until each answers with its version.
+
+        Returns:
+            One answer a server; empty if none is registered.
+
+        Raises:
+            NotServing: a server says that it cannot, or does not answer in time; the message names it.
+        """
         ...
 
     def withdraw(self, root: Path, model: str) -> None:

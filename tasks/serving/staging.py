@@ -20,7 +20,10 @@ from tasks.store.digest import CHUNK_BYTES, digest_file, list_files
 
 ASIDE = ".staging-"
 REMOVED = ".removed-"
+HELD = "held-"
+"""Start of the name of a whole copy that no server may load yet."""
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_VERSION_NAME = re.compile(rf"(?:{HELD})?([0-9]+)")
 
 
 class Payload(Record):
@@ -53,14 +56,26 @@ def folder_of(root: Path, kind: str, model: str) -> Path:
     return root / kind / model
 
 
-def stage(base: Path, version: int, payload: Payload) -> bool:
-    """Copy the payload to `<base>/<version>`, over a damaged copy; False if it is there already, to the last byte.
+def place(base: Path, version: int) -> Path | None:
+    """Where a version stands: under its number, else held; None where it does not."""
+    found = (base / str(version), base / f"{HELD}{version}")
+    return next((path for path in found if path.is_dir()), None)
+
+
+def stage(base: Path, version: int, payload: Payload, *, held: bool = False) -> bool:
+    """Copy the payload to where the version stands, over a damaged copy; False if it is there, to the last byte.
+
+    Args:
+        base: the model's folder.
+        version: the version.
+        payload: what to copy.
+        held: a version that does not stand yet is copied to `held-<version>`, not to `<version>`.
 
     Raises:
         DigestMismatch: the source is not what the payload says.
         SlipwayError: it cannot be written (disk full, rights). What stood there before still does in either case.
     """
-    final = base / str(version)
+    final = place(base, version) or base / f"{HELD if held else ''}{version}"
     if _is_intact(final, payload):
         return False
     aside, damaged = (base / f"{start}{version}-{uuid.uuid4().hex}" for start in (ASIDE, REMOVED))
@@ -109,10 +124,18 @@ def _is_intact(folder: Path, payload: Payload) -> bool:
 
 
 def staged(base: Path) -> list[int]:
-    """Versions that stand in the folder as a whole, ascending."""
-    if not base.is_dir():
-        return []
-    return sorted(int(path.name) for path in base.iterdir() if path.is_dir() and path.name.isdecimal())
+    """Versions that stand in the folder as a whole, held ones among them, ascending."""
+    return sorted(_copies(base))
+
+
+def _copies(base: Path) -> dict[int, list[Path]]:
+    """Version -> its folders: one, or two where a killed process left a second."""
+    found: dict[int, list[Path]] = {}
+    for path in base.iterdir() if base.is_dir() else ():
+        name = _VERSION_NAME.fullmatch(path.name)
+        if name and path.is_dir():
+            found.setdefault(int(name[1]), []).append(path)
+    return found
 
 
 def prune(base: Path, keep: frozenset[int], dry_run: bool = False) -> list[int]:
@@ -123,13 +146,18 @@ def prune(base: Path, keep: frozenset[int], dry_run: bool = False) -> list[int]:
     """
     pointer = read(base)
     safe = keep | _in_use(pointer)
-    removed = [version for version in staged(base) if version not in safe]
-    for version in removed if not dry_run else ():
-        # Renamed first: a server must never see a version with some of its files gone.
-        gone = base / f"{REMOVED}{version}-{uuid.uuid4().hex}"
-        (base / str(version)).rename(gone)
-        shutil.rmtree(gone)
+    copies = _copies(base)
+    removed = sorted(version for version in copies if version not in safe)
+    for path in (path for version in removed for path in copies[version] if not dry_run):
+        discard(path)
     return removed
+
+
+def discard(folder: Path) -> None:
+    """Remove a version's folder; renamed first, since no server may see a version with some of its files gone."""
+    gone = folder.with_name(f"{REMOVED}{folder.name}-{uuid.uuid4().hex}")
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def sweep(base: Path) -> list[str]:

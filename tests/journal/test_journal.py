@@ -186,3 +186,22 @@ def test_a_server_that_does_not_answer_is_one_sentence_without_the_password() ->
     ) as told:
         Journal("postgresql://postgres:secret@127.0.0.1:1/x")
     assert "secret" not in str(told.value)
+
+
+def test_unsettled_names_models_with_an_attempt_that_has_not_ended(url: str) -> None:
+    journal = Journal(url)
+    assert journal.unsettled() == []
+    for model, phases in {
+        "open": ("intent", "staged"),
+        "done": ("intent", "staged", "moved", "observed", "done"),
+        "undone": ("intent", "undone"),
+        "again": ("intent", "undone", "intent", "staged"),
+        "again_done": ("intent", "undone", "intent", "done"),
+    }.items():
+        journal.append(event(model=model, kind="registered", phase="done", attempt="r"))
+        for phase in phases:
+            journal.append(event(model=model, kind="promote", phase=phase, attempt="a"))
+
+    assert journal.unsettled() == ["again", "open"]
+    journal.append(event(model="open", kind="promote", phase="done", attempt="a"))
+    assert journal.unsettled() == ["again"]

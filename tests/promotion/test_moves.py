@@ -1,13 +1,12 @@
 """Promote and rollback as a person meets them."""
 
-from pathlib import Path
-
 import pytest
 from promotion_world import ANN, BOTH, World
 
 from tasks.foundations.errors import Conflict, DigestMismatch, InputError, Refused
 from tasks.promotion.control import Control, Order
 from tasks.promotion.moves import promote, rollback
+from tasks.promotion.publish import pointers
 from tasks.promotion.registration import announce, record_version
 from tasks.serving import staging
 from tasks.store.digest import digest_folder
@@ -30,11 +29,15 @@ def test_a_promotion_switches_every_kind_and_leaves_its_phases(world: World) -> 
     move = promote(world.control, "digits", 1, ANN)
 
     assert (move.moved, move.version, move.from_version, move.warnings) == (True, 1, None, ())
-    assert world.phases == ["promote 1 intent", "promote 1 staged", "promote 1 moved", "promote 1 done"]
+    assert world.phases == [
+        f"promote 1 {phase}" for phase in ("intent", "staged", "validated", "moved", "observed", "done")
+    ]
+    assert [each.kind for each in move.validation] == ["onnx_server", "tf_serving"]
+    assert move.servers == () and "No server is running; it will be served when one starts" in move.message
     assert world.served == {"onnx_server": 1, "tf_serving": 1}
     assert parsed_labels(world) == {"digits": 1}
     assert world.aliases.read() == {"champion": 1}
-    assert [event.actor for event in world.control.journal.verify("digits")] == ["ann"] * 5
+    assert [event.actor for event in world.control.journal.verify("digits")] == ["ann"] * 7
 
 
 def test_promote_a_promote_b_rollback_leaves_as_files_byte_equal(world: World) -> None:
@@ -59,15 +62,19 @@ def test_promote_a_promote_b_rollback_leaves_as_files_byte_equal(world: World) -
 
 def test_the_pointers_serial_is_that_of_the_intent_and_only_grows(world: World) -> None:
     world.register(1, 2)
-    serials = []
+    written = []
     for move in (lambda: promote(world.control, "digits", 1, ANN), lambda: promote(world.control, "digits", 2, ANN)):
         move()
-        serials.append((world.home / "serving/onnx_server/digits/pointer.json").read_text())
+        written.append(pointers(world.control, "digits")["onnx_server"])
     rollback(world.control, "digits", ANN)
-    serials.append((world.home / "serving/onnx_server/digits/pointer.json").read_text())
+    written.append(pointers(world.control, "digits")["onnx_server"])
 
-    assert [text.split(",")[0] for text in serials] == ['{"serial":3', '{"serial":7', '{"serial":11']
-    assert [text.rsplit(":", 1)[1] for text in serials] == ["null}", "1}", "null}"]
+    first, second, third = written
+    assert [each.serial for each in written] == [3, 9, 15]
+    assert [each.previous for each in written] == [None, 1, None]
+    assert [each.previous_digest for each in written] == [None, first.digest, None]
+    assert third.digest == first.digest != second.digest
+    assert first.settings == {"deadline_ms": 1000.0, "queue": 64, "batching": None}
 
 
 def test_promoting_the_champion_is_no_move_and_says_so(world: World) -> None:
@@ -142,7 +149,7 @@ def test_a_popped_version_comes_back_only_with_force_and_reason(world: World, or
 
     assert promote(world.control, "digits", 2, FORCED).moved
     assert world.state.stack == (2, 1)
-    assert world.control.journal.last("digits").reason == FORCED.reason  # type: ignore[union-attr]
+    assert world.control.journal.last("digits").reason == f"forced: {FORCED.reason}"  # type: ignore[union-attr]
 
 
 def test_a_version_without_a_passing_record_comes_only_with_force_and_its_digest(world: World) -> None:
@@ -343,9 +350,8 @@ def test_a_challenger_gets_its_alias_and_loses_it_when_it_is_promoted(world: Wor
     assert world.aliases.read() == {"champion": 3}
 
 
-def test_two_models_do_not_touch_each_other(tmp_path: Path) -> None:
-    digits = World(tmp_path)
-    digits.register(1)
+def test_two_models_do_not_touch_each_other(world: World) -> None:
+    digits = world.register(1)
     record_version(digits.control, "cats", 1, digits.bundle(5, model="cats"), ANN)
 
     promote(digits.control, "digits", 1, ANN)

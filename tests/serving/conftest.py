@@ -1,9 +1,12 @@
 """A small payload of plain files: staging does not look into them."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tf_serving_stand_in.py
 
 from tasks.bundle.manifest import FileEntry
 from tasks.serving.staging import Payload

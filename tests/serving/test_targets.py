@@ -1,4 +1,4 @@
-"""The menu: one suite over every serving target, and what TensorFlow Serving needs beyond it."""
+"""The menu: one suite over every serving target."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,6 @@ from tasks.serving import staging
 from tasks.serving._target import ServingTarget, parse
 from tasks.serving.pointer import Pointer
 from tasks.serving.staging import Payload
-from tasks.serving.tf_serving import config_text
 from tasks.store.digest import digest_folder
 
 MakePayload = Callable[[str], Payload]
@@ -20,11 +19,14 @@ KINDS = sorted(choices("tasks.serving"))
 
 @pytest.fixture(params=KINDS)
 def target(request: pytest.FixtureRequest) -> ServingTarget:
-    return parse({"kind": request.param, "target": "cpu"})
+    waits = {"settle_s": 0} if request.param == "tf_serving" else {}  # nobody follows these folders
+    return parse({"kind": request.param, "target": "cpu", **waits})
 
 
-def tfs() -> ServingTarget:
-    return parse({"kind": "tf_serving", "target": "tfs"})
+def copy(target: ServingTarget, root: Path, version: int) -> Path:
+    folder = staging.place(root / target.kind / "digits", version)
+    assert folder is not None
+    return folder
 
 
 def at(serial: int, version: int, previous: int | None = None) -> Pointer:
@@ -55,11 +57,10 @@ def test_promote_promote_rollback_leaves_the_first_versions_files_byte_equal(
     target.point(tmp_path, "digits", at(7, 2, previous=1))
     target.point(tmp_path, "digits", at(11, 1))
 
-    base = tmp_path / target.kind / "digits"
     assert target.current(tmp_path, "digits") == at(11, 1)
     assert staging.staged(tmp_path / target.kind / "digits") == [1, 2]
-    assert digest_folder(base / "1") == one.digest
-    assert digest_folder(base / "2") == two.digest
+    assert digest_folder(copy(target, tmp_path, 1)) == one.digest
+    assert digest_folder(copy(target, tmp_path, 2)) == two.digest
 
 
 def test_a_lower_serial_is_refused(target: ServingTarget, tmp_path: Path, make_payload: MakePayload) -> None:
@@ -92,86 +93,3 @@ def test_pruning_and_sweeping_reach_the_models_folder(
     assert target.prune(tmp_path, "digits", frozenset()) == [1]
     assert target.sweep(tmp_path, "digits") == [".staging-4-x"]
     assert not target.stage(tmp_path, "digits", 2, make_payload("one"))
-
-
-def parsed_config(root: Path) -> dict[str, tuple[str, list[int], dict[str, int]]]:
-    """Model -> (base path, versions, labels) as TensorFlow Serving's own parser reads them."""
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    text = (root / "tf_serving" / "models.config").read_text()
-    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    return {
-        each.name: (
-            each.base_path,
-            list(each.model_version_policy.specific.versions),
-            dict(each.version_labels),
-        )
-        for each in config.model_config_list.config
-    }
-
-
-def test_the_config_serves_the_pointers_version_and_going_back_deletes_nothing(
-    tmp_path: Path, make_payload: MakePayload
-) -> None:
-    for version in (1, 2):
-        tfs().stage(tmp_path, "digits", version, make_payload("one"))
-    tfs().point(tmp_path, "digits", at(3, 1))
-    assert parsed_config(tmp_path) == {"digits": (str(tmp_path / "tf_serving/digits"), [1], {"stable": 1})}
-
-    tfs().point(tmp_path, "digits", at(7, 2, previous=1))
-    # The old version stays loaded until the label has moved, and for the way back.
-    assert parsed_config(tmp_path)["digits"][1:] == ([2, 1], {"stable": 2})
-
-    tfs().point(tmp_path, "digits", at(11, 1))
-    assert parsed_config(tmp_path)["digits"][1:] == ([1], {"stable": 1})
-    assert staging.staged(tmp_path / "tf_serving" / "digits") == [1, 2]
-
-
-@pytest.mark.parametrize("previous", [3, 1])
-def test_a_higher_or_a_removed_predecessor_is_not_loaded(
-    tmp_path: Path, make_payload: MakePayload, previous: int
-) -> None:
-    for version in (2, 3):
-        tfs().stage(tmp_path, "digits", version, make_payload("one"))
-
-    tfs().point(tmp_path, "digits", at(7, 2, previous=previous))
-
-    assert parsed_config(tmp_path)["digits"][1:] == ([2], {"stable": 2})
-
-
-def test_the_config_holds_every_model_and_loses_a_withdrawn_one(tmp_path: Path, make_payload: MakePayload) -> None:
-    for model in ("digits", "cats"):
-        tfs().stage(tmp_path, model, 1, make_payload("one"))
-        tfs().point(tmp_path, model, at(3, 1))
-    assert sorted(parsed_config(tmp_path)) == ["cats", "digits"]
-
-    tfs().withdraw(tmp_path, "cats")
-    assert sorted(parsed_config(tmp_path)) == ["digits"]
-
-
-def test_pointing_again_repairs_a_config_that_a_killed_process_did_not_write(
-    tmp_path: Path, make_payload: MakePayload
-) -> None:
-    tfs().stage(tmp_path, "digits", 1, make_payload("one"))
-    tfs().point(tmp_path, "digits", at(3, 1))
-    (tmp_path / "tf_serving" / "models.config").unlink()
-
-    tfs().point(tmp_path, "digits", at(3, 1))
-
-    assert parsed_config(tmp_path)["digits"][1:] == ([1], {"stable": 1})
-
-
-def test_only_integer_names_and_no_half_copies_stand_where_tensorflow_serving_looks(
-    tmp_path: Path, make_payload: MakePayload
-) -> None:
-    payload = make_payload("one")
-    Path(payload.folder, "saved_model.pb").write_bytes(b"changed")
-    with pytest.raises(Exception, match="has other bytes"):
-        tfs().stage(tmp_path, "digits", 1, payload)
-
-    assert list((tmp_path / "tf_serving" / "digits").iterdir()) == []
-
-
-def test_a_folder_with_quotes_survives_the_text_form() -> None:
-    assert r'base_path: "/models/a \"b\" \\c/digits"' in config_text([(Path('/models/a "b" \\c/digits'), 1, [1])])

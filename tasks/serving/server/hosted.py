@@ -124,16 +124,19 @@ class Hosted:
         """Wait in line and be answered; see `Line.run`."""
         return await self.line.run(resident, feeds, deadline)
 
-    async def follow(self) -> None:
+    async def follow(self, again: bool = False) -> None:
         """Serve what the pointer says, if it can be served; else go on as before and remember why.
 
         A version in memory is switched to at once, also while another one is being loaded.
+
+        Args:
+            again: try what failed now, not only when its time has come.
         """
-        pointer = await self._pointer()
+        pointer = await self._pointer(again)
         if pointer is None or self._is_at_hand(pointer):
             return
         async with self._loading:
-            while (pointer := await self._pointer()) is not None and not self._is_at_hand(pointer):
+            while (pointer := await self._pointer(again)) is not None and not self._is_at_hand(pointer):
                 resident = await self._load(pointer)
                 if resident is None:
                     return
@@ -144,8 +147,8 @@ class Hosted:
                 return
 
     def nudge(self) -> "asyncio.Task[None]":
-        """As `follow`, going on whether or not somebody waits for it."""
-        return self._later(self.follow())
+        """As `follow`, at once, and going on whether or not somebody waits for it."""
+        return self._later(self.follow(again=True))
 
     def has_followed(self, serial: float) -> bool:
         """Whether a move is served, or has turned out not to be servable."""
@@ -161,6 +164,8 @@ class Hosted:
     def status(self) -> dict[str, Any]:
         """What the admin port tells; see README."""
         current, failed = self.current, self.failed
+        if failed is not None and self.loading == failed.pointer.version:
+            failed = None  # it is being tried again
         return {
             "serial": self.serial,
             "version": current.version if current else None,
@@ -176,7 +181,7 @@ class Hosted:
             "switched_at": self.last.at,
         }
 
-    async def _pointer(self) -> Pointer | None:
+    async def _pointer(self, again: bool) -> Pointer | None:
         """What to follow, None if that is what is served already, or nothing can be read."""
         try:
             found = self.pinned or await asyncio.to_thread(pointers.read, self.base)
@@ -191,7 +196,7 @@ class Hosted:
                 found, f"The pointer went back from move {self.serial} to move {found.serial}; it was not followed."
             )
             return None
-        if self.failed is not None and not self.failed.is_due(found):
+        if self.failed is not None and not again and not self.failed.is_due(found):
             return None
         return found
 

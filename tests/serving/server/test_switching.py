@@ -153,6 +153,20 @@ def test_a_file_that_is_no_model_takes_no_traffic(served: Served) -> None:
     assert answer(server) == 1
 
 
+def test_what_failed_is_tried_again_when_somebody_asks(served: Served) -> None:
+    server, folder = served
+    folder.stage(5)
+    whole = (folder.base / "5/model.onnx").read_bytes()
+    folder.point(7, 5)
+    cut(folder.base / "5/model.onnx")
+    assert server.follow(7)["failed"] is not None
+    (folder.base / "5/model.onnx").write_bytes(whole)
+
+    entry = server.follow(7)
+
+    assert (entry["failed"], entry["version"]) == (None, 5)
+
+
 def test_what_failed_is_tried_again_when_the_next_move_comes(served: Served) -> None:
     server, folder = served
     folder.stage(5)

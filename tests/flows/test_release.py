@@ -91,41 +91,34 @@ def again(installation, served_first):
 
 
 @pytest.fixture(scope="module")
-def changed(installation, again):
-    """Another training."""
-    return installation.release(training={**TINY["training"], "epochs": 3})
-
-
-@pytest.fixture(scope="module")
-def back(installation, changed):
-    """Rolled back."""
-    return installation.run("rollback", "tiny", "--reason", "it is worse")
-
-
-@pytest.fixture(scope="module")
-def popped(installation, back):
-    """Version 2 once more: refused, then forced, then rolled back again."""
-    plain = installation.run("promote", "tiny", "2")
-    forced = installation.run("promote", "tiny", "2", "--force", "--reason", "it was not the model")
-    installation.run("rollback", "tiny", "--to", "1")
-    return plain, forced
-
-
-@pytest.fixture(scope="module")
-def waiting(installation, popped):
-    """A challenger, and the status that it leaves."""
-    answer = installation.release("--no-promote", training={**TINY["training"], "epochs": 1})
+def waiting(installation, again):
+    """A challenger from another training, and the status that it leaves."""
+    answer = installation.release("--no-promote", training={**TINY["training"], "epochs": 3})
     return answer, installation.status(), installation.pointer()
 
 
 @pytest.fixture(scope="module")
 def promoted(installation, waiting):
     """The challenger promoted by hand."""
-    return installation.run("promote", "tiny", "3", "--reason", "looked at it")
+    return installation.run("promote", "tiny", "2", "--reason", "looked at it")
 
 
 @pytest.fixture(scope="module")
-def refused(installation, promoted):
+def back(installation, promoted):
+    """Rolled back."""
+    return installation.run("rollback", "tiny", "--reason", "it is worse"), installation.served(1)
+
+
+@pytest.fixture(scope="module")
+def popped(installation, back):
+    """Version 2 once more: refused, then forced."""
+    plain = installation.run("promote", "tiny", "2")
+    forced = installation.run("promote", "tiny", "2", "--force", "--reason", "it was not the model")
+    return plain, forced
+
+
+@pytest.fixture(scope="module")
+def refused(installation, popped):
     """An impossible gate, and the status after it."""
     gates = [*TINY["gates"], {"metric": "accuracy", "min": 0.9999}]
     return installation.release(gates=gates), installation.status()
@@ -146,7 +139,7 @@ def cleaned(installation, undecided):
     dry = installation.run("clean", config, "--dry-run")
     releases = sorted(path.name for path in (installation.home / "releases" / "tiny").iterdir())
     answer = installation.run("clean", config)
-    return dry, releases, answer, installation.run("rollback", "tiny")
+    return dry, releases, answer, installation.run("rollback", "tiny", "--to", "1")
 
 
 def test_a_first_release_on_an_empty_home_is_promoted(first, installation):
@@ -227,15 +220,26 @@ def test_the_same_once_more_runs_no_stage_that_does_not_depend_on_the_load(again
     assert again.reused["train"] and again.reused["int8_static int8"] and again.reused["predict cpu int8"]
 
 
-def test_another_training_makes_and_promotes_version_2(changed):
-    assert changed.code == 0, changed.log
-    assert (changed.json["version"], changed.json["previous"], changed.json["promoted"]) == (2, 1, True)
+def test_another_training_without_promotion_leaves_a_challenger(waiting):
+    answer, status, pointer = waiting
+
+    assert answer.code == 0, answer.log
+    assert (answer.json["version"], answer.json["promoted"]) == (2, False)
+    assert (status["champion"], status["challenger"]) == (1, 2)
+    assert pointer["version"] == 1
 
 
-def test_a_rollback_brings_back_the_same_bytes(back, served_first, installation):
-    assert back.code == 0, back.log
-    assert (back.json["version"], back.json["from_version"]) == (1, 2)
-    assert served_first and installation.served(1) == served_first
+def test_promote_puts_the_challenger_in_production(promoted):
+    assert promoted.code == 0, promoted.log
+    assert (promoted.json["version"], promoted.json["from_version"]) == (2, 1)
+
+
+def test_a_rollback_brings_back_the_same_bytes(back, served_first):
+    answer, served = back
+
+    assert answer.code == 0, answer.log
+    assert (answer.json["version"], answer.json["from_version"]) == (1, 2)
+    assert served_first and served == served_first
 
 
 def test_a_version_that_was_rolled_back_comes_back_only_by_force(popped):
@@ -244,20 +248,6 @@ def test_a_version_that_was_rolled_back_comes_back_only_by_force(popped):
     assert plain.code == 3
     assert "--force" in plain.json["error"]
     assert forced.code == 0 and forced.json["version"] == 2
-
-
-def test_no_promote_leaves_a_challenger(waiting):
-    answer, status, pointer = waiting
-
-    assert answer.code == 0, answer.log
-    assert (answer.json["version"], answer.json["promoted"]) == (3, False)
-    assert (status["champion"], status["challenger"]) == (1, 3)
-    assert pointer["version"] == 1
-
-
-def test_promote_puts_the_challenger_in_production(promoted, installation):
-    assert promoted.code == 0, promoted.log
-    assert (promoted.json["version"], promoted.json["from_version"]) == (3, 1)
 
 
 def test_an_impossible_gate_refuses_and_names_itself(refused):
@@ -273,8 +263,8 @@ def test_an_impossible_gate_refuses_and_names_itself(refused):
 def test_a_refused_release_leaves_the_champion_alone(refused):
     _, status = refused
 
-    assert status["champion"] == 3
-    assert [version["version"] for version in status["versions"]] == [1, 2, 3]
+    assert status["champion"] == 2
+    assert [version["version"] for version in status["versions"]] == [1, 2]
 
 
 def test_what_the_rows_cannot_decide_is_inconclusive_and_changes_nothing(undecided):
@@ -284,7 +274,7 @@ def test_what_the_rows_cannot_decide_is_inconclusive_and_changes_nothing(undecid
     assert answer.json["decision"].startswith("inconclusive: cpu: ")
     assert {row["outcome"] for row in answer.json["candidates"]} >= {"inconclusive"}
     assert (answer.json["version"], answer.json["winners"]) == (None, {})
-    assert status["champion"] == 3
+    assert status["champion"] == 2
 
 
 def test_clean_bounds_the_home_and_production_lives_on(cleaned, served_first, installation):
@@ -292,7 +282,7 @@ def test_clean_bounds_the_home_and_production_lives_on(cleaned, served_first, in
 
     assert dry.json["freed_bytes"] > 0
     assert all(dry.json[each] == answer.json[each] for each in ("freed_bytes", "staged", "versions", "releases"))
-    assert len(before) == 6  # the dry run removed nothing
+    assert len(before) == 5  # the dry run removed nothing
     assert sorted(answer.json["releases"]) == before[:-1]
     assert rollback.code == 0 and rollback.json["version"] == 1
     assert installation.served(1) == served_first

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import prefect_server
 from tests.flows.installation import ROOT, Installation
 
 
@@ -17,21 +18,24 @@ from tests.flows.installation import ROOT, Installation
 def prefect_url(tmp_path_factory):
     """API of a Prefect server of this test run: every release would start one of its own, which takes seconds."""
     folder = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
         **os.environ,
+        **prefect_server.ENVIRONMENT,
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     }
-    application = "prefect.server.api.server:create_app"
-    words = ["-m", "uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, *words], env=environment, stdout=log, stderr=log, cwd=ROOT)
-    url = f"http://127.0.0.1:{port}/api"
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    with socket.create_server(("127.0.0.1", 0)) as listening, (folder / "log").open("w") as log:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.prefect_child", str(listening.fileno()), str(os.getpid())],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            pass_fds=[listening.fileno()],
+        )
     try:
         _await(f"{url}/health", server, folder / "log")
         yield url

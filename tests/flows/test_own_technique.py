@@ -44,17 +44,20 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def run(checkout, *command):
+def run(checkout, prefect_url, *command):
     environment = {**os.environ, "PYTHONPATH": str(checkout), "SLIPWAY_HOME": str(checkout / "home")}
+    environment["PREFECT_API_URL"] = prefect_url
     return subprocess.run(
         [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, check=False
     )
 
 
 @pytest.mark.slow
-def test_a_technique_of_ones_own_is_one_file(checkout):
-    contract = run(checkout, "-m", "pytest", "tests/contract/test_techniques.py", "-q", "-k", "short_mantissa")
-    released = run(checkout, "-m", "flows", "release", "configs/own.yaml", "--json")
+def test_a_technique_of_ones_own_is_one_file(checkout, prefect_url):
+    contract = run(
+        checkout, prefect_url, "-m", "pytest", "tests/contract/test_techniques.py", "-q", "-k", "short_mantissa"
+    )
+    released = run(checkout, prefect_url, "-m", "flows", "release", "configs/own.yaml", "--json")
 
     assert contract.returncode == 0, contract.stdout
     assert " passed" in contract.stdout or "....." in contract.stdout

@@ -71,7 +71,8 @@ def log_models(uri, experiment):
     own = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Own()])
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment)
-    named = {"name": "m", "registered_model_name": "churn"}
+    # Left to itself MLflow loads every model once more, in a process of its own, to see what it imports.
+    named = {"name": "m", "registered_model_name": "churn", "pip_requirements": ["keras"]}
     logged = {
         "keras": mlflow.tensorflow.log_model(model, **named),
         "keras flavor": mlflow.keras.log_model(model, **named),

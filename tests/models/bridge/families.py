@@ -149,7 +149,7 @@ def nested():
 
 
 def recurrent():
-    x = inputs = keras.Input((6, 3))
+    x = inputs = keras.Input((3, 3))
     x = L.LSTM(4, return_sequences=True)(x)
     x = L.GRU(4, return_sequences=True, reset_after=False)(L.SimpleRNN(4, return_sequences=True)(x))
     x = L.GRU(4, return_sequences=True, recurrent_activation="hard_sigmoid")(x)
@@ -158,7 +158,7 @@ def recurrent():
     x = L.RNN(L.StackedRNNCells([L.LSTMCell(3), L.GRUCell(2)]), return_sequences=True)(x)
     sequence, h, c = L.LSTM(3, return_sequences=True, return_state=True)(x)
     decoded = L.LSTM(3)(sequence, initial_state=[c, h])
-    image = L.ConvLSTM1D(2, 2)(L.Reshape((6, 3, 1))(inputs))
+    image = L.ConvLSTM1D(2, 2)(L.Reshape((3, 3, 1))(inputs))
     return keras.Model(inputs, [decoded, h, L.Flatten()(image), L.RNN(L.SimpleRNNCell(2))(inputs)])
 
 

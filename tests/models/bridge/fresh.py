@@ -54,8 +54,7 @@ def attempt(folder, technique, inputs):
     return "ok" if all(np.isfinite(np.asarray(each, "float32")).all() for each in outputs) else "not finite"
 
 
-def difference(folder, inputs):
-    model = open_twin(folder)
+def difference(model, folder, inputs):
     outputs = keras.tree.flatten(model(keras.tree.pack_sequence_as(model._nested_inputs, inputs), training=False))
     stored = np.load(folder / "outputs.npz")
     pairs = zip(outputs, (stored[f"arr_{position}"] for position in range(len(outputs))), strict=True)
@@ -65,8 +64,9 @@ def difference(folder, inputs):
 def report(folder):
     stored = np.load(folder / "inputs.npz")
     inputs = [stored[f"arr_{position}"] for position in range(len(stored.files))]
-    found = {"difference": difference(folder, inputs)}
-    if any(type(layer) in LAYERS for layer in open_twin(folder).layers):
+    model = open_twin(folder)
+    found = {"difference": difference(model, folder, inputs)}
+    if any(type(layer) in LAYERS for layer in model.layers):
         found |= {technique.__name__: attempt(folder, technique, inputs) for technique in (prune, cluster, quantize)}
     return found
 

@@ -116,6 +116,13 @@ def recurrent(home, units, dense=2, **settings):
     return home / "onnx"
 
 
+@pytest.fixture(scope="module")
+def wide_gru(tmp_path_factory):
+    """A GRU of many weights below a dense layer of more: (folder, rows)."""
+    home = tmp_path_factory.mktemp("wide")
+    return recurrent(home, units=64, dense=512), split_of(home)
+
+
 def split_of(home):
     return Split(folder=str(home / "rows"), inputs=("input",), rows=ROWS)
 
@@ -178,17 +185,17 @@ def test_a_gru_whose_weights_stay_float_in_a_loop_is_not_certified(example, tmp_
     assert str(raised.value).endswith("use int8_dynamic.") and "xclude" not in str(raised.value)
 
 
-def test_dynamic_int8_runs_a_gru_on_integers_inside_its_loop(tmp_path):
-    made = recurrent(tmp_path, units=64)
-    result = run(made, split_of(tmp_path), tmp_path / "o", kind="int8_dynamic")
+def test_dynamic_int8_runs_a_gru_on_integers_inside_its_loop(wide_gru, tmp_path):
+    made, split = wide_gru
+    result = run(made, split, tmp_path / "o", kind="int8_dynamic")
     proof = result.evidence["proof"]
     assert proof["integer_weight_share"] == 1.0 and not proof["float"]
     assert [kernel["inside"][:4] for kernel in proof["integer"]] == ["Loop", "Loop", ""]
-    assert matrices(tmp_path / "o")[TensorProto.INT8] == proof["integer_weights"] == (6 + 64) * 192 + 64 * 2
+    assert matrices(tmp_path / "o")[TensorProto.INT8] == proof["integer_weights"] == (6 + 64) * 192 + 64 * 512
     assert result.size_bytes < 0.6 * (made / "model.onnx").stat().st_size
     assert all(figures["max_abs"] <= 0.05 * figures["scale"] for figures in result.evidence["difference"].values())
     assert {node.domain for node in walk(onnx.load(tmp_path / "o" / "model.onnx").graph)} == {""}
-    run(made, split_of(tmp_path), tmp_path / "again", kind="int8_dynamic")
+    run(made, split, tmp_path / "again", kind="int8_dynamic")
     assert (tmp_path / "again" / "model.onnx").read_bytes() == (tmp_path / "o" / "model.onnx").read_bytes()
 
 
@@ -198,12 +205,12 @@ def test_a_gru_that_multiplies_with_parts_of_its_weights_is_not_certified(tmp_pa
         run(made, split_of(tmp_path), tmp_path / "o", kind="int8_dynamic")
 
 
-def test_an_excluded_loop_stays_float_with_its_body(tmp_path):
-    made = recurrent(tmp_path, units=2, dense=64)
+def test_an_excluded_loop_stays_float_with_its_body(wide_gru, tmp_path):
+    made, split = wide_gru
     layer = next(node.name for node in onnx.load(made / "model.onnx").graph.node if node.op_type == "Loop").split("/")[
         1
     ]
-    proof = run(made, split_of(tmp_path), tmp_path / "o", kind="int8_dynamic", exclude=[layer]).evidence["proof"]
+    proof = run(made, split, tmp_path / "o", kind="int8_dynamic", exclude=[layer]).evidence["proof"]
     assert [kernel["inside"][:4] for kernel in proof["float"]] == ["Loop", "Loop"]
     assert [kernel["inside"] for kernel in proof["integer"]] == [""]
 

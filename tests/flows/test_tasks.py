@@ -26,6 +26,7 @@ def sets(installation):
             "int8": [{"kind": "int8_static"}],
             "student": [{"kind": "distillation", "student": "sets.py:build_student"}],
         },
+        execution={"workers": 1},
         gates=[
             {"metric": "macro_f1", "max_drop": 0.1},
             {"metric": "exact_match", "max_drop": 0.3, "slices": "all"},
@@ -51,6 +52,7 @@ def heads(installation):
             "pruned_int8": [{"kind": "pruning", "sparsity": 0.5, "epochs": 2}, {"kind": "int8_static"}],
             "student": [{"kind": "distillation", "student": "heads.py:build_student", "epochs": 6}],
         },
+        execution={"workers": 1},
         gates=[{"metric": "heads.py:both_right", "max_drop": 0.1}, {"metric": "max_rel_diff", "max": 0.9}],
     )
 

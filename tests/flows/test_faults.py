@@ -22,14 +22,12 @@ WEAK = {**TINY["training"], "epochs": 1, "optimizer": {"kind": "sgd", "learning_
 LENIENT = [{"metric": "size_bytes", "max_ratio": 0.6}, {"metric": "agreement", "min": 0.5}]
 LIMIT = 20_000  # bytes of a file: the reports and databases are larger, the log is not
 ENDLESS = {"stuck": [{"kind": "fault", "how": "endless"}], **TINY["candidates"]}
+# One of every step that can find it: tests/data and tests/models know all else that can be wrong.
 BAD = {
     "the builder raises": (
         {"model": "raising_build"},
-        "bad.py:raising_build raised RuntimeError: the weights file is not mounted (bad.py, line 9).",
+        "bad.py:raising_build raised RuntimeError: the weights file is not mounted (bad.py, line 8).",
     ),
-    "not a number": ({"data": "nan"}, "data: train input 'input', row 7: the value is nan."),
-    "one class": ({"data": "one_class"}, "data: every label of train is 0."),
-    "an empty split": ({"data": "empty_test"}, "data: the split 'test' is empty."),
     "another shape": (
         {"data": "other_shape"},
         "data: a row of train input 'input' has shape (12,), the model takes (16,).",
@@ -45,14 +43,6 @@ BAD = {
 }
 
 
-@pytest.fixture(scope="module")
-def champion(installation):
-    """Version 1 in production."""
-    answer = installation.release()
-    assert answer.json["promoted"], answer.log
-    return installation.served(1)
-
-
 def untouched(installation: Installation, champion: dict[str, str], version: int = 1) -> bool:
     """Whether the champion serves as before and nothing half-done lies about."""
     status = installation.status()
@@ -64,12 +54,12 @@ def untouched(installation: Installation, champion: dict[str, str], version: int
 
 
 @pytest.fixture(scope="module")
-def broken(installation, champion):
-    """A release whose candidates break, each in its own way; it waits for a limit, so others may run beside it."""
+def broken(installation):
+    """The first release, whose candidates break, each in its own way; others may run while it waits for a limit."""
     candidates = {how: [{"kind": "fault", "how": how}] for how in ("killed", "hungry", "endless", "raising")}
     config = installation.config(
         candidates={**candidates, **TINY["candidates"]},
-        execution={"workers": 2, "step_timeout_s": 20, "memory_limit_gb": 16},
+        execution={"workers": 2, "step_timeout_s": 30, "memory_limit_gb": 16},
     )
     return installation.start("release", config)
 
@@ -108,10 +98,6 @@ def test_a_metric_that_raises_is_found_before_candidates_are_made(bad):
     assert not any(name.startswith(("int8", "convert", "compress")) for name in stages)
 
 
-def test_bad_input_registers_nothing(bad, installation):
-    assert [each["model"] for each in installation.run("status").json["models"]] == ["tiny"]
-
-
 @pytest.fixture(scope="module")
 def survived(broken, bad):
     """The broken release at its end."""
@@ -121,12 +107,23 @@ def survived(broken, bad):
         broken.stop()
 
 
+@pytest.fixture(scope="module")
+def champion(installation, survived):
+    """Version 1 in production, in spite of all that."""
+    assert survived.json["promoted"], survived.log
+    return installation.served(1)
+
+
+def test_bad_input_registers_nothing(bad, champion, installation):
+    assert [each["model"] for each in installation.run("status").json["models"]] == ["tiny"]
+
+
 @pytest.mark.parametrize(
     ("candidate", "reason"),
     [
         ("killed", "died (SIGKILL; the system's out-of-memory killer sends it too)"),
         ("hungry", "out of memory"),
-        ("endless", "ran longer than its limit of 20 s and was stopped"),
+        ("endless", "ran longer than its limit of 30 s and was stopped"),
         ("raising", "ZeroDivisionError: of the quantizer"),
     ],
 )
@@ -137,7 +134,7 @@ def test_a_step_that_breaks_costs_its_candidate_only(candidate, reason, survived
 
 def test_the_others_go_on_to_the_end(survived, champion, installation):
     assert survived.code == 0, survived.log
-    assert survived.json["winners"] == {"cpu": "int8"}
+    assert (survived.json["version"], survived.json["winners"]) == (1, {"cpu": "int8"})
     assert untouched(installation, champion)
 
 
@@ -230,7 +227,8 @@ def test_both_of_two_releases_are_promoted_the_second_after_another_look(pair, i
     status = installation.status()
 
     assert [answer.code for answer in pair] == [0, 0], [answer.log for answer in pair]
-    assert {answer.json["version"] for answer in pair} == {2, 3}
+    moves = {answer.json["version"]: (answer.json["previous"], answer.json["promoted"]) for answer in pair}
+    assert moves in ({2: (1, True), 3: (2, True)}, {3: (1, True), 2: (3, True)})
     assert sum(any("has changed since" in note for note in answer.json["notes"]) for answer in pair) == 1
     assert {status["champion"], status["previous"]} == {2, 3}
     assert status["warnings"] == [] and installation.leftovers() == []
@@ -267,7 +265,7 @@ def full(installation, champion):
     """A release for which no file can grow any more once it measures, as on a full disk."""
     before = installation.status()
     with hold(machine_lock("measure"), "this test"):
-        running = installation.start("release", installation.config(seed=2, gates=LENIENT))
+        running = installation.start("release", installation.config(gates=LENIENT))
         try:
             running.until("waiting for this test")
             running.note_family()

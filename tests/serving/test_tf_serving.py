@@ -259,7 +259,6 @@ def die_at(step: int) -> None:
 
 
 MOVES = {
-    "up": [at(3, 1), at(7, 2, previous=1)],
     "back": [at(3, 1), at(7, 2, previous=1), at(11, 1)],
     "far back": [at(3, 1), at(7, 3, previous=1), at(11, 2)],
     "first": [at(3, 2)],

@@ -40,6 +40,8 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from tasks.store.digest import digest_folder
+
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 TICK_SECONDS = 0.01
 
@@ -227,6 +229,8 @@ class StandIn:
             del self.harnesses[name, useless[0]]
             self._say((name, useless[0]), "END")
             self.log.append(f"unloaded {name} {useless[0]}")
+            if useless[0] in self.labels.get(name, {}).values():
+                self.log.append(f"a label that leads nowhere: {name} {useless[0]}")
             return
         new = [v for v, h in versions.items() if h.aspired and h.state == "NEW"]
         if new:
@@ -308,8 +312,22 @@ def _aspired(config: Any, children: dict[int, str]) -> dict[int, str]:
     return {version: children[version] for version in newest}
 
 
+_loaded: dict[str, Any] = {}
+
+
 def load(path: str) -> Any:
-    """A SavedModel whose warm-up records have run; an error in one fails the load."""
+    """A SavedModel whose warm-up records have run; the same files are loaded once in a process."""
+    try:
+        digest = digest_folder(Path(path).resolve())
+    except OSError as error:
+        raise Failed("NOT_FOUND", f"{path} cannot be loaded: {error}") from error
+    if digest not in _loaded:
+        _loaded[digest] = _load(path)
+    return _loaded[digest]
+
+
+def _load(path: str) -> Any:
+    """An error in a warm-up record fails the load."""
     try:
         model = tf.saved_model.load(path)
         file = Path(path) / WARMUP

@@ -78,7 +78,7 @@ class World:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.settings: dict[str, dict[str, Any]] = {"onnx_server": {}, "tf_serving": {"settle_s": 0}}
+        self.settings: dict[str, dict[str, Any]] = {"onnx_server": {}, "tf_serving": {}}
         self.aliases = FileAliases(home / "aliases.json")
         self.control = Control(
             journal=Journal(f"sqlite:///{home}/journal.db"),

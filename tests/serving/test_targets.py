@@ -19,8 +19,7 @@ KINDS = sorted(choices("tasks.serving"))
 
 @pytest.fixture(params=KINDS)
 def target(request: pytest.FixtureRequest) -> ServingTarget:
-    waits = {"settle_s": 0} if request.param == "tf_serving" else {}  # nobody follows these folders
-    return parse({"kind": request.param, "target": "cpu", **waits})
+    return parse({"kind": request.param, "target": "cpu"})
 
 
 def copy(target: ServingTarget, root: Path, version: int) -> Path:

@@ -8,24 +8,25 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import orjson
 
 from tasks.serving.server import oip, tfserving_rest
 from tasks.serving.server.host import Host
+from tasks.serving.server.hosted import Hosted
 from tasks.serving.server.pages import pages
 from tasks.serving.server.protocol import CAME
 from tasks.serving.server.rejected import Rejected
+from tasks.serving.server.resident import Resident
+from tasks.serving.server.tensors import Array
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 Answer = tuple[bytes, list[Header]]
-P = ParamSpec("P")
-T = TypeVar("T")
+Done = Callable[[int, bytes, list[Header]], None]
 
 BODY_SECONDS = 30.0
 LARGE_BYTES = 2**20
@@ -53,6 +54,37 @@ class Call:
     label: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A prediction whose model is known.
+
+    Attributes:
+        call: what the path asks for.
+        model: the model.
+        resident: the version that answers.
+        deadline: `time.monotonic()` seconds.
+        head: length of the JSON before binary tensors, as the client wrote it.
+        most: elements of all tensors.
+    """
+
+    call: Call
+    model: Hosted
+    resident: Resident
+    deadline: float
+    head: bytes | None
+    most: int
+
+    def decode(self, body: bytes) -> "oip.Infer | tfserving_rest.Predict":
+        if self.call.protocol == OIP:
+            return oip.decode(body, self.head, self.resident.signature, self.most)
+        return tfserving_rest.decode(body, self.resident.signature, self.most)
+
+    def encode(self, asked: "oip.Infer | tfserving_rest.Predict", outputs: dict[str, Array]) -> Answer:
+        if isinstance(asked, oip.Infer):
+            return oip.encode(asked, self.model.name, self.resident.version, outputs)
+        return tfserving_rest.encode(asked, outputs), [JSON_TYPE]
+
+
 class App:
     """See the module."""
 
@@ -67,48 +99,102 @@ class App:
         call = parse(scope["path"]) if scope["type"] == "http" else None
         if call is None:
             await self._pages(scope, receive, send)
-            return
-        if scope["method"] != "POST":
+        elif scope["method"] != "POST":
             await _send(send, 405, orjson.dumps({"error": "A prediction is a POST."}), [JSON_TYPE, (b"allow", b"POST")])
-            return
-        begin = scope.get("state", {}).get(CAME) or time.monotonic()
-        model = self._host.models.get(call.model)
-        status, headers = 200, list[Header]()
-        try:
-            body, headers = await self._answer(call, scope, receive)
-        except Rejected as no:
-            status, body, headers = refusal(no)
-            if model is not None:
-                model.metrics.rejected(no.reason)
-        if self._host.draining:
-            headers.append((b"connection", b"close"))
-        await _send(send, status, body, headers)
-        if model is not None:
-            model.metrics.answered(call.protocol, status, time.monotonic() - begin)
+        else:
+            await _send(send, *await self._predict(call, scope, receive))
 
-    async def _answer(self, call: Call, scope: Scope, receive: Receive) -> Answer:
+    def answers(self, scope: Scope) -> bool:
+        """Whether a request is a prediction, for which `begin` is the short way."""
+        return scope["method"] == "POST" and parse(scope["path"]) is not None
+
+    def begin(self, scope: Scope, body: bytes, done: Done) -> None:
+        """Answer a prediction whose whole body is there; neither a task nor a message is made for it.
+
+        Args:
+            scope: of the request.
+            body: at most `LARGE_BYTES`.
+            done: called once with status, body and headers, now or on a later turn of the event loop.
+        """
+        call = parse(scope["path"])
+        if call is None:
+            raise ValueError(f"{scope['path']} is no prediction")
+        done = self._counted(call, scope, done)
+        try:
+            question = self._question(call, scope)
+            self._ask(question, question.decode(body), done)
+        except Rejected as no:
+            self._refuse(call, no, done)
+
+    async def _predict(self, call: Call, scope: Scope, receive: Receive) -> tuple[int, bytes, list[Header]]:
+        """As `begin`, for a body that is still on its way, or large."""
+        answer: asyncio.Future[tuple[int, bytes, list[Header]]] = asyncio.get_running_loop().create_future()
+        done = self._counted(call, scope, lambda *told: answer.set_result(told))
+        try:
+            self._host.hosted(call.model)
+            body = await self._bodies.read(dict(scope["headers"]), receive)
+            question = self._question(call, scope)
+            with question.resident.held():
+                self._ask(question, await self._decode(question, body), done)
+        except Rejected as no:
+            self._refuse(call, no, done)
+        return await answer
+
+    def _question(self, call: Call, scope: Scope) -> _Question:
         headers = dict(scope["headers"])
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise Rejected("malformed", "The body is packed (Content-Encoding); send it as it is.")
         model = self._host.hosted(call.model)
-        body = await self._bodies.read(headers, receive)
-        came = scope.get("state", {}).get(CAME) or time.monotonic()
-        deadline = came + model.served.deadline_ms / 1000
+        deadline = _came(scope) + model.served.deadline_ms / 1000
         resident = model.pick(call.version, call.label)
         model.line.check_room(deadline)
-        most = self._host.settings.max_elements
-        if call.protocol == OIP:
-            head = headers.get(b"inference-header-content-length")
-            asked = await self._decode(len(body), oip.decode, body, head, resident.signature, most)
-            outputs = await model.predict(resident, asked.feeds, deadline)
-            return oip.encode(asked, model.name, resident.version, outputs)
-        question = await self._decode(len(body), tfserving_rest.decode, body, resident.signature, most)
-        outputs = await model.predict(resident, question.feeds, deadline)
-        return tfserving_rest.encode(question, outputs), [JSON_TYPE]
+        head = headers.get(b"inference-header-content-length")
+        return _Question(call, model, resident, deadline, head, self._host.settings.max_elements)
 
-    async def _decode(self, size: int, decode: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
-        if size <= LARGE_BYTES:
-            return decode(*arguments, **more)
-        work = partial(decode, *arguments, **more)
-        return await asyncio.get_running_loop().run_in_executor(self._decoder, work)
+    def _ask(self, question: _Question, asked: "oip.Infer | tfserving_rest.Predict", done: Done) -> None:
+        def told(given: "dict[str, Array] | Rejected") -> None:
+            try:
+                if isinstance(given, Rejected):
+                    raise given
+                body, headers = question.encode(asked, given)
+            except Rejected as no:
+                self._refuse(question.call, no, done)
+            except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever this is
+                failed = Rejected("model", f"The answer could not be written: {type(error).__name__}.")
+                self._refuse(question.call, failed, done)
+            else:
+                done(200, body, headers)
+
+        question.model.line.put(question.resident, asked.feeds, question.deadline, told)
+
+    async def _decode(self, question: _Question, body: bytes) -> "oip.Infer | tfserving_rest.Predict":
+        if len(body) <= LARGE_BYTES:
+            return question.decode(body)
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, question.decode, body)
+
+    def _refuse(self, call: Call, no: Rejected, done: Done) -> None:
+        model = self._host.models.get(call.model)
+        if model is not None:
+            model.metrics.rejected(no.reason)
+        done(*refusal(no))
+
+    def _counted(self, call: Call, scope: Scope, done: Done) -> Done:
+        """The answer, counted, and with a farewell while the process ends."""
+        begin, model = _came(scope), self._host.models.get(call.model)
+
+        def counted(status: int, body: bytes, headers: list[Header]) -> None:
+            if self._host.draining:
+                headers.append((b"connection", b"close"))
+            if model is not None:
+                model.metrics.answered(call.protocol, status, time.monotonic() - begin)
+            done(status, body, headers)
+
+        return counted
+
+
+def _came(scope: Scope) -> float:
+    came: float = scope.get("state", {}).get(CAME) or time.monotonic()
+    return came
 
 
 async def _send(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
@@ -160,10 +246,8 @@ class Bodies:
         """One whole body.
 
         Raises:
-            Rejected: it is too large, packed, or does not come to its end in time.
+            Rejected: it is too large, or does not come to its end in time.
         """
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise Rejected("malformed", "The body is packed (Content-Encoding); send it as it is.")
         size = headers.get(b"content-length", b"0")
         if size.isdigit() and int(size) > self._most:
             raise _too_large(self._most)

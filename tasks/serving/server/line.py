@@ -25,6 +25,7 @@ from tasks.serving.server.resident import Resident
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
+Told = Callable[["Feeds | Rejected"], None]
 
 INLINE_SECONDS = 0.001
 """Calls shorter than this run on the event loop."""
@@ -34,14 +35,26 @@ SLICE_SECONDS = 0.002
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request in the line: what to run, for how many rows, until when; its answer goes into `answer`."""
+    """A request in the line: what to run, for how many rows, until when.
+
+    Attributes:
+        told: called once with its answer; not at all if `gone`.
+        gone: whether nobody waits for it any more.
+    """
 
     resident: Resident
     feeds: Feeds
     rows: int
     deadline: float
     came: float
-    answer: "asyncio.Future[Feeds]"
+    told: Told
+    gone: Callable[[], bool]
+
+    def tell(self, given: "Feeds | Rejected") -> None:
+        """Give the answer and let go of the version."""
+        self.resident.active -= 1
+        if not self.gone():
+            self.told(given)
 
 
 class Line:
@@ -83,22 +96,32 @@ class Line:
         if left <= self._wait_s(waiting):
             raise self._overload(f"the deadline of {self.served.deadline_ms:g} ms would pass while it waits")
 
+    def put(
+        self, resident: Resident, feeds: Feeds, deadline: float, told: Told, gone: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Put a request in the line; see `Job` for `told` and `gone`.
+
+        Raises:
+            Rejected: see `check_room`.
+        """
+        self.check_room(deadline)
+        rows = len(next(iter(feeds.values())))
+        resident.active += 1
+        self._waiting.append(Job(resident, feeds, rows, deadline, time.monotonic(), told, gone))
+        self._wake()
+
     async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
         """Wait, and be run.
 
         Raises:
             Rejected: see `check_room`; or the deadline has passed, or the model failed or answered NaN.
         """
-        self.check_room(deadline)
-        rows = len(next(iter(feeds.values())))
-        job = Job(resident, feeds, rows, deadline, time.monotonic(), asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        resident.active += 1
-        try:
-            self._wake()
-            return await job.answer
-        finally:
-            resident.active -= 1
+        answer: asyncio.Future[Feeds | Rejected] = asyncio.get_running_loop().create_future()
+        self.put(resident, feeds, deadline, answer.set_result, answer.done)
+        given = await answer
+        if isinstance(given, Rejected):
+            raise given
+        return given
 
     def _wait_s(self, waiting: int) -> float:
         """Seconds until a request behind so many others is run."""
@@ -157,12 +180,12 @@ class Line:
         now, jobs, rows = time.monotonic(), list[Job](), 0
         while self._waiting:
             job = self._waiting[0]
-            if job.answer.done():  # its client has gone
-                self._waiting.popleft()
+            if job.gone():
+                self._waiting.popleft().tell({})
             elif job.deadline - now < max(job.resident.run_s, self._longest_s):
                 self._waiting.popleft()
                 self._forget_a_little()
-                job.answer.set_exception(self._overload("the deadline would pass before it is answered"))
+                job.tell(self._overload("the deadline would pass before it is answered"))
             elif jobs and (rows + job.rows > limit or not _go_together(jobs[0], job)):
                 break
             else:
@@ -204,14 +227,9 @@ class Line:
         self._on_run(seconds, sum(job.rows for job in jobs))
         now = time.monotonic()
         for job, given in zip(jobs, answers, strict=True):
-            if job.answer.done():
-                continue
-            if isinstance(given, Rejected):
-                job.answer.set_exception(given)
-            elif now > job.deadline:
-                job.answer.set_exception(Rejected("deadline", "The model answered after the request's deadline."))
-            else:
-                job.answer.set_result(given)
+            if now > job.deadline and not isinstance(given, Rejected):
+                given = Rejected("deadline", "The model answered after the request's deadline.")
+            job.tell(given)
 
 
 def answer(jobs: list[Job]) -> list[Feeds | Rejected]:

@@ -4,7 +4,8 @@ All of it runs in a thread beside a version that serves; ONNX Runtime lets go of
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ class Resident:
         if self.session.fixed_batch is None:
             return self.session.run(feeds)
         return run_rows(self.session, feeds)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep it in memory for the block, as a request in line does."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
 
     def close(self) -> None:
         """Give its memory back; it must not be run any more."""

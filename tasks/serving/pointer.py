@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tasks.foundations.errors import Conflict, SlipwayError
 from tasks.foundations.files import sync, write_whole
@@ -30,8 +30,8 @@ class Pointer(Record):
         settings: how the serving kind treats requests; empty for its defaults.
     """
 
-    serial: int
-    version: int
+    serial: int = Field(ge=0, lt=2**63)
+    version: int = Field(ge=0, lt=2**63)
     digest: str
     previous: int | None = None
     previous_digest: str | None = None
@@ -55,8 +55,8 @@ def read(base: Path) -> Pointer | None:
         ) from error
     except ValidationError as error:
         raise SlipwayError(
-            f"{path} is not a pointer ({error.error_count()} errors). It was changed by something other than Slipway: "
-            "remove it and run `reconcile`, which writes it anew."
+            f"{path} is not a pointer: something other than Slipway has changed it. Run `reconcile`, which writes it "
+            "anew."
         ) from error
 
 

@@ -4,6 +4,7 @@ It is a port of its own so that a firewall, or a proxy that serves clients, neve
 """
 
 import asyncio
+import math
 import time
 
 from starlette.applications import Starlette
@@ -44,6 +45,7 @@ def admin(host: Host, node_id: str, pid: int) -> Starlette:
         return as_json(model.status())
 
     async def show_metrics(_: Request) -> Response:
+        host.count_waiting()
         return Response(host.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     routes = [
@@ -56,6 +58,7 @@ def admin(host: Host, node_id: str, pid: int) -> Starlette:
 
 def _number(request: Request, name: str, default: float) -> float:
     try:
-        return float(request.query_params.get(name, default))
+        number = float(request.query_params.get(name, default))
     except ValueError:
         return default
+    return number if math.isfinite(number) else default

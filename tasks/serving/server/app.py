@@ -5,8 +5,9 @@ Errors have one form, `{"error": sentence}`, in both protocols. No request's con
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,14 @@ Done = Callable[[int, bytes, list[Header]], None]
 BODY_SECONDS = 30.0
 LARGE_BYTES = 2**20
 """Larger bodies are decoded in a thread, one at a time: JSON takes up to 24 times its size while it is read."""
+MOST_JSON_BYTES = 16 * 2**20
+"""Larger tensors must come as bytes: JSON is read by one thread that nothing else can run beside."""
+MOST_JSON_NUMBERS = 2**20
+"""Of one answer; more must be asked for as bytes."""
 BODIES = 4
 """So many of the largest bodies may be on their way at once; the next ones are told to wait."""
 JSON_TYPE: Header = (b"content-type", b"application/json")
+HEAD = b"inference-header-content-length"
 OIP, TFS = "v2", "v1"
 
 
@@ -80,6 +86,13 @@ class _Question:
         return tfserving_rest.decode(body, self.resident.signature, self.most)
 
     def encode(self, asked: "oip.Infer | tfserving_rest.Predict", outputs: dict[str, Array]) -> Answer:
+        in_json = sum(values.size for name, values in outputs.items() if not _is_binary(asked, name))
+        if in_json > MOST_JSON_NUMBERS:
+            raise Rejected(
+                "too_large",
+                f"The answer has {in_json} numbers; at most {MOST_JSON_NUMBERS} can be written in JSON. Ask for fewer "
+                "rows, or for binary outputs (`binary_data_output`).",
+            )
         if isinstance(asked, oip.Infer):
             return oip.encode(asked, self.model.name, self.resident.version, outputs)
         return tfserving_rest.encode(asked, outputs), [JSON_TYPE]
@@ -132,23 +145,24 @@ class App:
         done = self._counted(call, scope, lambda *told: answer.set_result(told))
         try:
             self._host.hosted(call.model)
-            body = await self._bodies.read(dict(scope["headers"]), receive)
-            question = self._question(call, scope)
-            with question.resident.held():
-                self._ask(question, await self._decode(question, body), done)
+            async with self._bodies.read(dict(scope["headers"]), receive) as body:
+                question = self._question(call, scope)
+                with question.resident.held():
+                    self._ask(question, await self._decode(question, body), done)
+                return await answer
         except Rejected as no:
             self._refuse(call, no, done)
         return await answer
 
     def _question(self, call: Call, scope: Scope) -> _Question:
         headers = dict(scope["headers"])
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Rejected("malformed", "The body is packed (Content-Encoding); send it as it is.")
         model = self._host.hosted(call.model)
         deadline = _came(scope) + model.served.deadline_ms / 1000
         resident = model.pick(call.version, call.label)
         model.line.check_room(deadline)
-        head = headers.get(b"inference-header-content-length")
+        head = headers.get(HEAD)
         return _Question(call, model, resident, deadline, head, self._host.settings.max_elements)
 
     def _ask(self, question: _Question, asked: "oip.Infer | tfserving_rest.Predict", done: Done) -> None:
@@ -190,6 +204,11 @@ class App:
             done(status, body, headers)
 
         return counted
+
+
+def _is_binary(asked: "oip.Infer | tfserving_rest.Predict", output: str) -> bool:
+    """Whether an output needs not be written in JSON: as bytes, or not at all."""
+    return isinstance(asked, oip.Infer) and asked.outputs.get(output, True)
 
 
 def _came(scope: Scope) -> float:
@@ -236,44 +255,46 @@ def refusal(no: Rejected) -> tuple[int, bytes, list[Header]]:
 
 
 class Bodies:
-    """The bodies that are on their way, none larger than `most`, all together no larger than `BODIES` of those."""
+    """The bodies that are on their way or being worked on, all together no larger than `BODIES` of the largest."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._under_way = 0
+        self._held = 0
 
-    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """One whole body.
+    @asynccontextmanager
+    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> AsyncIterator[bytes]:
+        """One whole body, which counts until the block ends.
 
         Raises:
-            Rejected: it is too large, or does not come to its end in time.
+            Rejected: it is too large, does not come to its end in time, or too many large ones are here.
         """
+        most = self._most if HEAD in headers else min(self._most, MOST_JSON_BYTES)
         size = headers.get(b"content-length", b"0")
-        if size.isdigit() and int(size) > self._most:
-            raise _too_large(self._most)
-        message = await _next(receive)
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts = [body]
+        if size.isdigit() and int(size) > most:
+            raise _too_large(most)
+        parts: list[bytes] = []
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while message.get("more_body"):
-                    message = await _next(receive)
-                    parts.append(message.get("body", b""))
-                    self._count(parts)
-        except TimeoutError:
-            raise Rejected("deadline", f"The body did not come to its end within {BODY_SECONDS:g} s.") from None
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    await self._collect(parts, most, receive)
+            except TimeoutError:
+                raise Rejected("deadline", f"The body did not come to its end within {BODY_SECONDS:g} s.") from None
+            yield b"".join(parts)
         finally:
-            self._under_way -= sum(map(len, parts[1:]))
-        return b"".join(parts)
+            self._held -= sum(map(len, parts))
 
-    def _count(self, parts: list[bytes]) -> None:
-        self._under_way += len(parts[-1])
-        if sum(map(len, parts)) > self._most:
-            raise _too_large(self._most)
-        if self._under_way > BODIES * self._most:
-            raise Rejected("overload", "Too many large bodies are on their way. Try again after 1 s.", retry_after_s=1)
+    async def _collect(self, parts: list[bytes], most: int, receive: Receive) -> None:
+        length, more = 0, True
+        while more:
+            message = await _next(receive)
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+            length += len(parts[-1])
+            self._held += len(parts[-1])
+            if length > most:
+                raise _too_large(most)
+            if self._held > BODIES * self._most:
+                raise Rejected("overload", "Too many large bodies are here. Try again after 1 s.", retry_after_s=1)
 
 
 async def _next(receive: Receive) -> MutableMapping[str, Any]:

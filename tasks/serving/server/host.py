@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.serving.nodes import BEAT_SECONDS, Node, beat, deregister
@@ -59,21 +60,26 @@ class Host:
             Rejected: it is not served here.
         """
         found = self.models.get(name)
+        if found is None and not self._started:
+            raise Rejected("not_ready", "The server is starting.", retry_after_s=1)
         if found is None:
             there = ", ".join(sorted(self.models)) or "none"
             raise Rejected("unknown", f"There is no model {name[:80]!r} here. Served: {there}.")
         return found
 
     async def start(self) -> None:
-        """Load what the pointers say."""
+        """Load what the pointers say; a model that cannot be loaded does not keep the others from it."""
         self.find()
-        await asyncio.gather(*(model.start() for model in self.models.values()))
+        ended = await asyncio.gather(*(model.start() for model in self.models.values()), return_exceptions=True)
+        for name, error in zip(self.models, ended, strict=True):
+            if isinstance(error, BaseException):
+                log.error("%s could not be loaded", name, exc_info=error)
         self._started = True
 
-    async def follow(self) -> None:
-        """Look at all pointers once, and for models that are new."""
-        self.find()
-        await asyncio.gather(*(model.follow() for model in self.models.values()))
+    def count_waiting(self) -> None:
+        """Bring the gauge of waiting requests up to date."""
+        for model in self.models.values():
+            model.metrics.waits(len(model.line))
 
     async def watch(self, node: Node | None) -> None:
         """Follow the pointers until cancelled, and keep the node's file fresh.
@@ -84,12 +90,19 @@ class Host:
         await asyncio.gather(self._poll(), *([self._beat(node)] if node else []))
 
     async def _poll(self) -> None:
+        """Look at every pointer in turn; one model that loads for minutes keeps no other from its own."""
+        looking: dict[str, asyncio.Task[None]] = {}
         while True:
             await asyncio.sleep(self.settings.poll_s)
-            try:
-                await self.follow()
-            except Exception:  # a poll that fails must not end the polling
-                log.exception("the serving folder could not be followed")
+            self._add(await asyncio.to_thread(self._names))
+            self.count_waiting()
+            for name, model in self.models.items():
+                before = looking.get(name)
+                if before is not None and not before.done():
+                    continue
+                if before is not None and not before.cancelled() and before.exception() is not None:
+                    log.error("%s: its pointer could not be followed", name, exc_info=before.exception())
+                looking[name] = asyncio.create_task(model.follow())
 
     async def _beat(self, node: Node) -> None:
         complained = False
@@ -110,14 +123,20 @@ class Host:
 
     def leave(self, node: Node) -> None:
         """Take the node's file away for good: no beat that is under way writes it again."""
-        with self._beating:
+        with self._beating, suppress(OSError):  # a disk that takes nothing any more: moves see that the process is gone
             self._left = True
             deregister(Path(self.settings.root), node)
 
     def find(self) -> None:
         """Look for models that are new."""
+        self._add(self._names())
+
+    def _names(self) -> list[str]:
+        return list(self.settings.pinned or self.settings.models or self._pointed())
+
+    def _add(self, names: list[str]) -> None:
         pinned = self.settings.pinned
-        for name in pinned or self.settings.models or self._pointed():
+        for name in names:
             if name not in self.models:
                 own = ModelMetrics(self.metrics, name)
                 line = Line(self._threads, own.ran)

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.foundations.errors import SlipwayError
 from tasks.foundations.files import write_whole
 from tasks.serving import pointer as pointers
@@ -117,7 +119,7 @@ class Hosted:
             return self.current
         if version not in self.residents:
             there = ", ".join(str(each) for each in sorted(self.residents))
-            raise Rejected("unknown", f"Version {version} of model {self.name!r} is not served; {there} are.")
+            raise Rejected("unknown", f"Version {version} of model {self.name!r} is not served here. Served: {there}.")
         return self.residents[version]
 
     async def predict(self, resident: Resident, feeds: dict[str, Array], deadline: float) -> dict[str, Array]:
@@ -186,19 +188,29 @@ class Hosted:
         try:
             found = self.pinned or await asyncio.to_thread(pointers.read, self.base)
         except SlipwayError as error:
-            self._fail(Pointer(serial=self.serial, version=self._number() or 0, digest=""), str(error))
+            self._fail(Pointer(serial=self.serial, version=self._number() or 0, digest=""), str(error), loaded=False)
             return None
         if found is None:
             await self._withdraw()
             return None
         if found.serial < self.serial:
-            self._fail(
-                found, f"The pointer went back from move {self.serial} to move {found.serial}; it was not followed."
-            )
+            reason = f"The pointer went back from move {self.serial} to move {found.serial}; it was not followed."
+            self._fail(found, reason, loaded=False)
             return None
         if self.failed is not None and not again and not self.failed.is_due(found):
             return None
-        return found
+        return found if self._understands(found) else None
+
+    def _understands(self, pointer: Pointer) -> bool:
+        try:
+            Served.model_validate(pointer.settings)
+        except ValidationError as error:
+            where = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+            self._fail(
+                pointer, f"This server does not know its settings ({where}). Update the server, then repeat the move."
+            )
+            return False
+        return True
 
     def _is_at_hand(self, pointer: Pointer) -> bool:
         """Whether the pointer's version is in memory; then it answers from now on."""
@@ -270,7 +282,12 @@ class Hosted:
         """The version before, as far as it can be proved."""
         if pointer.previous is None or pointer.previous_digest is None:
             return None
-        return Pointer(serial=pointer.serial, version=pointer.previous, digest=pointer.previous_digest)
+        return Pointer(
+            serial=pointer.serial,
+            version=pointer.previous,
+            digest=pointer.previous_digest,
+            settings=pointer.settings,
+        )
 
     async def _stand_by(self, back: Pointer) -> None:
         try:
@@ -279,19 +296,25 @@ class Hosted:
             log.warning("%s: version %d does not stand by for a rollback: %s", self.name, back.version, error)
 
     async def _come_back(self) -> None:
-        """After a restart on a pointer that cannot be served: the version that last was."""
-        try:
-            good = Pointer.model_validate_json(await asyncio.to_thread((self.base / GOOD).read_bytes))
-        except (OSError, ValueError):
-            return
+        """After a start on a pointer that cannot be served: the version that last was, else the one before."""
         failed = self.failed
-        if failed is None or good.digest == failed.pointer.digest:
+        if failed is None:
             return
-        resident = await self._load(good)
-        if resident is not None:
-            self._switch(resident, good, load_s=resident.load_s)
-            self.failed = failed
-            log.error("%s: version %d came back, because %s", self.name, good.version, failed.reason)
+        for good in (await asyncio.to_thread(self._good), self._way_back(failed.pointer)):
+            if good is None or good.digest == failed.pointer.digest:
+                continue
+            resident = await self._load(good)
+            if resident is not None:
+                self._switch(resident, good, load_s=resident.load_s)
+                self.failed = failed
+                log.error("%s: version %d came back, because %s", self.name, good.version, failed.reason)
+                return
+
+    def _good(self) -> Pointer | None:
+        try:
+            return Pointer.model_validate_json((self.base / GOOD).read_bytes())
+        except (OSError, ValueError):
+            return None
 
     async def _withdraw(self) -> None:
         """The model has no pointer: it was taken out of production, or the folder is out of reach."""
@@ -314,14 +337,18 @@ class Hosted:
         """In the loader's thread: giving back hundreds of megabytes takes milliseconds."""
         self.loader.submit(resident.close)
 
-    def _fail(self, pointer: Pointer, reason: str) -> None:
+    def _fail(self, pointer: Pointer, reason: str, loaded: bool = True) -> None:
+        """Remember and tell why a pointer is not followed; `loaded` if its version was tried."""
         before = self.failed
         again = before is not None and before.pointer == pointer
         wait_s = min(2 * before.wait_s, RETRY_SECONDS[1]) if again and before is not None else RETRY_SECONDS[0]
         self.failed = Failure(pointer, reason, time.monotonic(), wait_s)
-        if not again:
-            log.error("%s: version %d takes no traffic: %s", self.name, pointer.version, reason)
-            self.metrics.failed()
+        if again:
+            return
+        what = f"version {pointer.version} takes no traffic" if loaded else "the pointer is not followed"
+        goes_on = f"version {self._number()} goes on" if self.current else "nothing answers"
+        log.error("%s: %s, %s: %s", self.name, what, goes_on, reason)
+        self.metrics.failed(loaded)
 
     def _is_served(self, pointer: Pointer) -> bool:
         current = self.current

@@ -38,6 +38,7 @@ class Job:
     """A request in the line: what to run, for how many rows, until when.
 
     Attributes:
+        expected_s: what it adds to the calls that are made, on a machine that does nothing else.
         told: called once with its answer; not at all if `gone`.
         gone: whether nobody waits for it any more.
     """
@@ -47,6 +48,7 @@ class Job:
     rows: int
     deadline: float
     came: float
+    expected_s: float
     told: Told
     gone: Callable[[], bool]
 
@@ -72,10 +74,13 @@ class Line:
         self._on_run = on_run
         self._waiting: deque[Job] = deque()
         self._timer: asyncio.Handle | None = None
+        self._patient = False  # the timer waits for a batch to be filled
         self._running = 0
         self._at_once = 1  # calls that may be made side by side
-        self._call_s = 0.0  # of a call, a moving average
-        self._spread_s = 0.0  # how far calls are from it, a moving average too
+        self._ahead_s = 0.0  # what calls for those that wait are expected to take
+        self._under_way_s = 0.0  # and those that are being made
+        self._slower = 1.0  # than expected that calls are, a moving average
+        self._spread = 0.0  # how far they are from it, a moving average too
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -92,8 +97,7 @@ class Line:
         waiting = len(self._waiting)
         if waiting >= self.served.queue:
             raise self._overload(f"{waiting} requests wait, at most {self.served.queue} may")
-        left = deadline - time.monotonic()
-        if left <= self._wait_s(waiting):
+        if deadline - time.monotonic() <= self._wait_s():
             raise self._overload(f"the deadline of {self.served.deadline_ms:g} ms would pass while it waits")
 
     def put(
@@ -105,9 +109,19 @@ class Line:
             Rejected: see `check_room`.
         """
         self.check_room(deadline)
-        rows = len(next(iter(feeds.values())))
+        now, rows = time.monotonic(), len(next(iter(feeds.values())))
+        expected_s = resident.expected_s(rows)
+        if expected_s > max(deadline - now, self.served.deadline_ms / 1000):
+            raise Rejected(
+                "deadline",
+                f"{rows} rows take about {expected_s * 1000:.0f} ms, the deadline is {self.served.deadline_ms:g} ms. "
+                "Ask for fewer rows.",
+            )
         resident.active += 1
-        self._waiting.append(Job(resident, feeds, rows, deadline, time.monotonic(), told, gone))
+        if self.served.batching:  # their calls are shared
+            expected_s = min(expected_s, resident.row_s * rows + resident.run_s / self.served.batching.max_size)
+        self._waiting.append(Job(resident, feeds, rows, deadline, now, expected_s, told, gone))
+        self._ahead_s += expected_s
         self._wake()
 
     async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
@@ -123,24 +137,23 @@ class Line:
             raise given
         return given
 
-    def _wait_s(self, waiting: int) -> float:
-        """Seconds until a request behind so many others is run."""
-        batching = self.served.batching
-        calls = waiting / batching.max_size if batching else waiting
-        return self._call_s * (calls + self._running) / self._at_once
-
-    @property
-    def _longest_s(self) -> float:
-        """What a call may take, as those before did: a margin of twice their usual deviation."""
-        return self._call_s + 2 * self._spread_s
+    def _wait_s(self) -> float:
+        """Seconds until the next request would be run."""
+        return (self._ahead_s + self._under_way_s) * self._slower / self._at_once
 
     def _overload(self, why: str) -> Rejected:
-        after = max(1, ceil(self._wait_s(len(self._waiting))))
+        after = max(1, ceil(self._wait_s()))
         return Rejected("overload", f"Too many requests: {why}. Try again after {after} s.", retry_after_s=after)
 
     def _wake(self) -> None:
-        if self._timer is None and self._waiting:
-            self._timer = asyncio.get_running_loop().call_soon(self._turn)
+        if not self._waiting:
+            return
+        if self._timer is not None:
+            if not self._patient or self._patience(self._waiting[0]) > 0:
+                return
+            self._timer.cancel()  # what was waited for has come
+        self._patient = False
+        self._timer = asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
         """Make calls until the line is empty, every core is taken, or sockets want to be looked at."""
@@ -148,31 +161,39 @@ class Line:
         until = time.monotonic() + SLICE_SECONDS
         while self._waiting:
             first = self._waiting[0]
-            inline = first.resident.run_s < INLINE_SECONDS
-            self._at_once = 1 if inline else max(1, _cores() // first.resident.threads)
-            if not inline and self._running >= self._at_once:
+            self._at_once = max(1, _cores() // first.resident.threads) if _is_long(first) else 1
+            if self._running >= self._at_once:
                 return  # the end of a call wakes the line
             wait_s = self._patience(first)
             if wait_s > 0:
+                self._patient = True
                 self._timer = asyncio.get_running_loop().call_later(wait_s, self._turn)
                 return
             jobs = self._take()
-            if inline:
-                self._finish(jobs, *self._call(jobs))
-            elif jobs:
+            if not jobs:
+                continue
+            if self._running or sum(job.expected_s for job in jobs) >= INLINE_SECONDS or _is_long(jobs[0]):
                 self._hand_over(jobs)
+            else:
+                self._finish(jobs, *self._call(jobs))
             if time.monotonic() >= until:
                 self._wake()
                 return
 
     def _patience(self, first: Job) -> float:
-        """Seconds that a batch may still wait to be filled."""
+        """Seconds that a batch may still wait to be filled, at most half of what its first request has."""
         batching = self.served.batching
         if batching is None or not batching.max_delay_ms:
             return 0.0
         if sum(job.rows for job in self._waiting) >= batching.max_size:
             return 0.0
-        return first.came + batching.max_delay_ms / 1000 - time.monotonic()
+        wait_s = min(batching.max_delay_ms / 1000, (first.deadline - first.came) / 2)
+        return first.came + wait_s - time.monotonic()
+
+    def _next(self) -> Job:
+        job = self._waiting.popleft()
+        self._ahead_s = max(0.0, self._ahead_s - job.expected_s) if self._waiting else 0.0
+        return job
 
     def _take(self) -> list[Job]:
         """The first jobs that can be run in one call; those whose deadline has passed are told so."""
@@ -181,29 +202,32 @@ class Line:
         while self._waiting:
             job = self._waiting[0]
             if job.gone():
-                self._waiting.popleft().tell({})
-            elif job.deadline - now < max(job.resident.run_s, self._longest_s):
-                self._waiting.popleft()
+                self._next().tell({})
+            elif job.deadline - now < job.expected_s * (self._slower + 2 * self._spread):
+                self._next()
                 self._forget_a_little()
                 job.tell(self._overload("the deadline would pass before it is answered"))
             elif jobs and (rows + job.rows > limit or not _go_together(jobs[0], job)):
                 break
             else:
-                jobs.append(self._waiting.popleft())
+                jobs.append(self._next())
                 rows += job.rows
         return jobs
 
     def _forget_a_little(self) -> None:
         """What is refused is not run, so without this one slow call could have everything refused for ever."""
-        self._call_s *= 0.9
-        self._spread_s *= 0.9
+        self._slower = max(1.0, 0.7 * self._slower)
+        self._spread *= 0.7
 
     def _hand_over(self, jobs: list[Job]) -> None:
         loop = asyncio.get_running_loop()
+        expected_s = sum(job.expected_s for job in jobs)
         self._running += 1
+        self._under_way_s += expected_s
 
         def ended(call: "asyncio.Future[tuple[list[Feeds | Rejected], float]]") -> None:
             self._running -= 1
+            self._under_way_s = self._under_way_s - expected_s if self._running else 0.0
             if not call.cancelled():
                 self._finish(jobs, *call.result())
             self._wake()
@@ -213,17 +237,13 @@ class Line:
     def _call(self, jobs: list[Job]) -> tuple[list[Feeds | Rejected], float]:
         """Answers in the order of the jobs, and the seconds of the call; may run in a thread."""
         begin = time.perf_counter()
-        answers = answer(jobs) if jobs else []
+        answers = answer(jobs)
         return answers, time.perf_counter() - begin
 
     def _finish(self, jobs: list[Job], answers: Sequence[Feeds | Rejected], seconds: float) -> None:
-        if not jobs:
-            return
-        if self._call_s:
-            self._spread_s += 0.1 * (abs(seconds - self._call_s) - self._spread_s)
-            self._call_s += 0.1 * (seconds - self._call_s)
-        else:
-            self._call_s, self._spread_s = seconds, seconds / 2
+        ratio = seconds / max(sum(job.expected_s for job in jobs), 1e-6)
+        self._spread += 0.1 * (abs(ratio - self._slower) - self._spread)
+        self._slower += 0.1 * (ratio - self._slower)
         self._on_run(seconds, sum(job.rows for job in jobs))
         now = time.monotonic()
         for job, given in zip(jobs, answers, strict=True):
@@ -267,6 +287,10 @@ def _finite(outputs: Feeds) -> Feeds | Rejected:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             return Rejected("model", f"The model answered NaN or infinity in output {name!r}.")
     return outputs
+
+
+def _is_long(job: Job) -> bool:
+    return job.resident.run_s >= INLINE_SECONDS or job.expected_s >= INLINE_SECONDS
 
 
 def _go_together(one: Job, other: Job) -> bool:

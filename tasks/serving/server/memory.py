@@ -48,4 +48,13 @@ def _container() -> int | None:
         used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):
         return None
-    return None if limit == "max" else max(0, int(limit) - used)
+    return None if limit == "max" else max(0, int(limit) - used + _given_back())
+
+
+def _given_back() -> int:
+    """Cached files, which the kernel counts as used and gives back when memory gets short."""
+    try:
+        fields = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(fields.get("inactive_file", 0))

@@ -107,9 +107,10 @@ class ModelMetrics:
         self.all.serial.labels(self.name).set(serial)
         self.all.failing.labels(self.name).set(0)
 
-    def failed(self) -> None:
-        """The pointer cannot be followed."""
-        self.all.failures.labels(self.name).inc()
+    def failed(self, loaded: bool) -> None:
+        """The pointer cannot be followed, `loaded` if its version was tried."""
+        if loaded:
+            self.all.failures.labels(self.name).inc()
         self.all.failing.labels(self.name).set(1)
 
     def withdrawn(self) -> None:

@@ -94,8 +94,7 @@ class _Book:
         return as_json(tfserving_rest.metadata(request.path_params["model"], resident.version, resident.signature))
 
     async def metrics(self, _: Request) -> Response:
-        for model in self._host.models.values():
-            model.metrics.waits(len(model.line))
+        self._host.count_waiting()
         return Response(self._host.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def openapi(self, _: Request) -> Response:

@@ -37,6 +37,7 @@ class Resident:
         digest: of its folder, as it was read.
         signature: of its model.
         run_s: seconds of one call on one row, warm; decides where calls are made.
+        row_s: seconds that each further row of a call takes.
         load_s: seconds from the start of reading to the last golden answer.
         threads: cores that one call keeps busy.
         active: requests that have picked it and are not answered; it is freed when there are none.
@@ -47,6 +48,7 @@ class Resident:
     signature: Signature
     session: Session
     run_s: float
+    row_s: float
     load_s: float
     threads: int
     active: int = 0
@@ -76,6 +78,10 @@ class Resident:
         finally:
             self.active -= 1
 
+    def expected_s(self, rows: int) -> float:
+        """Seconds of one call on so many rows, on a machine that does nothing else."""
+        return self.run_s + self.row_s * (rows - 1)
+
     def close(self) -> None:
         """Give its memory back; it must not be run any more."""
         del self.session
@@ -101,13 +107,14 @@ def load(base: Path, pointer: Pointer) -> Resident:
     session = runtime.open(folder)
     _check_dtypes(session.signature)
     check_golden(folder / GOLDEN, lambda feeds: run_rows(session, feeds))
-    run_s = _warm_up(folder, session)
+    run_s, row_s = _warm_up(folder, session)
     return Resident(
         version=pointer.version,
         digest=pointer.digest,
         signature=session.signature,
         session=session,
         run_s=run_s,
+        row_s=row_s,
         load_s=time.perf_counter() - begin,
         threads=runtime.threads,
     )
@@ -142,13 +149,18 @@ def _check_dtypes(signature: Signature) -> None:
             )
 
 
-def _warm_up(folder: Path, session: Session) -> float:
-    """Seconds of a call on one row once caches are warm."""
+def _warm_up(folder: Path, session: Session) -> tuple[float, float]:
+    """Seconds of a call on one row, and of each further row, once caches are warm."""
     _, inputs, _ = read_golden(folder / GOLDEN)
-    one = {name: rows[:1] for name, rows in inputs.items()}
+    rows = len(next(iter(inputs.values())))
+    one_s, all_s = _fastest(session, {name: values[:1] for name, values in inputs.items()}), _fastest(session, inputs)
+    return one_s, max(0.0, all_s - one_s) / max(1, rows - 1)
+
+
+def _fastest(session: Session, feeds: dict[str, Array]) -> float:
     times = []
     for _ in range(WARM_UPS):
         begin = time.perf_counter()
-        run_rows(session, one)
+        run_rows(session, feeds)
         times.append(time.perf_counter() - begin)
     return min(times)

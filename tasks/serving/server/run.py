@@ -12,6 +12,8 @@ import secrets
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -28,6 +30,9 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 FAREWELL_S = 1.0
 """How long answers carry `Connection: close` before the port is closed: clients come back elsewhere, unharmed."""
+PARENT_POLL_S, PARENT_GRACE_S = 0.2, 5.0
+BACKLOG_S = 0.1
+"""How long connections that the system has made already are still taken."""
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that loads a version may keep the interpreter from the one that answers."""
 
@@ -125,16 +130,37 @@ async def _serve(settings: ServeSettings, public: socket.socket, announce: Annou
             gc.freeze()  # what is there now stays: no collection has to look at it again
             known = None if settings.pinned else node
             if known:
-                register(Path(settings.root), known)
+                _register(settings, known)
             watching = asyncio.create_task(host.watch(known))
             announce({"url": node.url, "admin": node.admin, "grpc": grpc, "pid": node.pid, "models": _versions(host)})
             await stop.wait()
             log.info("stopping: requests in flight are answered")
             watching.cancel()
-            if known:
-                host.leave(known)
-            host.draining = True
-            await asyncio.sleep(0 if settings.pinned else min(FAREWELL_S, settings.drain_s))
+            await _take_leave(settings, host, known, public)
+
+
+async def _take_leave(settings: ServeSettings, host: Any, node: Node | None, public: socket.socket) -> None:
+    """Have clients and moves go elsewhere while everything is still answered."""
+    host.draining = True
+    if node:
+        host.leave(node)
+    if not settings.pinned:
+        await asyncio.sleep(min(FAREWELL_S, settings.drain_s))
+        if settings.parent is None:  # one of several on a port leaves the socket to the process that has opened it
+            await close_gently(public)
+
+
+async def close_gently(public: socket.socket) -> None:
+    """Let no new connection in, and have those that wait accepted: closing would reset them."""
+    public.listen(0)
+    await asyncio.sleep(BACKLOG_S)
+
+
+def _register(settings: ServeSettings, node: Node) -> None:
+    try:
+        register(Path(settings.root), node)
+    except OSError as error:
+        log.warning("moves cannot see this server and will not wait for it: its file cannot be written (%s)", error)
 
 
 def _versions(host: Any) -> dict[str, int | None]:
@@ -164,18 +190,21 @@ def _node(settings: ServeSettings, public: socket.socket, private: socket.socket
 def _stop_on_signals(settings: ServeSettings) -> asyncio.Event:
     """Set by SIGTERM and SIGINT; a child that was started for one purpose also ends with its parent."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # with nohup it goes on
+            loop.add_signal_handler(number, stop.set)
     if settings.parent is not None:
-
-        def look() -> None:
-            if os.getppid() != settings.parent:
-                stop.set()
-            else:
-                loop.call_later(0.2, look)
-
-        look()
+        threading.Thread(target=_follow_parent, args=(settings.parent,), daemon=True, name="parent").start()
     return stop
+
+
+def _follow_parent(parent: int) -> None:
+    """End with the parent, also while a model keeps the event loop busy."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PARENT_GRACE_S)
+    os._exit(1)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.serving.server.metrics import SHARED
-from tasks.serving.server.run import Announce, listen, log_to_stderr
+from tasks.serving.server.run import BACKLOG_S, FAREWELL_S, Announce, listen, log_to_stderr
 from tasks.serving.server.settings import ServeSettings
 
 LOOK_SECONDS = 0.1
@@ -66,6 +67,7 @@ class _Worker:
             self._deaths = self._deaths + 1 if young else 0
             wait_s = min(MOST_WAIT_S, 0.1 * 2**self._deaths) if young else 0.0
             self._next = time.monotonic() + wait_s
+            _forget_metrics(self.process.pid, self._environment[SHARED])
             log.error("worker %d ended with %d; another one starts in %.1f s", self.process.pid, code, wait_s)
             return
         self._next = 0.0
@@ -78,8 +80,9 @@ def supervise(settings: ServeSettings, announce: Announce) -> None:
         raise InputError("Several workers share one gRPC port, so it must be given: --grpc-port 9000, not 0.")
     log_to_stderr()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGTERM:
+            signal.signal(number, lambda *_: stop.set())
     public = listen(settings.host, settings.port)
     public.set_inheritable(True)
     with tempfile.TemporaryDirectory(prefix="slipway-metrics-") as folder:
@@ -100,12 +103,23 @@ def supervise(settings: ServeSettings, announce: Announce) -> None:
                 for worker in workers:
                     worker.revive()
         finally:
-            _end(workers, settings.drain_s)
+            _end(workers, public, settings.drain_s)
 
 
-def _end(workers: list[_Worker], drain_s: float) -> None:
+def _forget_metrics(pid: int, folder: str) -> None:
+    """What a process that has died was doing is no more; what it had counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+
+
+def _end(workers: list[_Worker], public: socket.socket, drain_s: float) -> None:
     for worker in workers:
         worker.process.terminate()
+    time.sleep(min(FAREWELL_S, drain_s))
+    public.listen(0)
+    time.sleep(BACKLOG_S)
+    public.close()  # what this process holds open, nobody would answer any more
     for worker in workers:
         try:
             worker.process.wait(drain_s + 10)

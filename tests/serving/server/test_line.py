@@ -112,7 +112,7 @@ def test_a_deadline_that_passes_in_the_line_is_told(slow: Resident) -> None:
 
 def test_one_slow_call_does_not_have_everything_after_it_refused(resident: Resident) -> None:
     line = line_of(Ran())
-    line._call_s = 3.0  # as after a call of half a minute
+    line._slower = 1e6  # as after a call of half a minute
 
     answers = [asyncio.run(gather(ask(line, resident, within_s=0.5)))[0] for _ in range(40)]
 
@@ -156,6 +156,41 @@ def test_a_batch_waits_for_its_delay_or_until_it_is_full(resident: Resident) -> 
         return ran.rows
 
     assert asyncio.run(two_waves()) == [3, 1]
+
+
+def test_a_batch_that_is_full_waits_no_longer(resident: Resident) -> None:
+    async def filled() -> float:
+        line, begin = line_of(Ran(), batching=Batching(max_size=3, max_delay_ms=900)), time.monotonic()
+        first = asyncio.create_task(ask(line, resident))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, ask(line, resident, ROWS[:2]))
+        return time.monotonic() - begin
+
+    assert asyncio.run(filled()) < 0.8  # of 0.9: what it would have waited
+
+
+def test_a_request_does_not_wait_for_others_until_its_deadline(resident: Resident) -> None:
+    line = line_of(Ran(), deadline_ms=200, batching=Batching(max_size=8, max_delay_ms=400))
+
+    assert reasons(asyncio.run(gather(ask(line, resident, within_s=0.2)))) == ["ok"]
+
+
+def test_many_rows_leave_the_event_loop_free_and_too_many_are_refused(slow: Resident) -> None:
+    """A call of a row is short, one of many is not: what counts is the request."""
+    slow.run_s, slow.row_s = 0.0001, slow.run_s
+
+    async def turns(rows: int) -> int:
+        line, count = line_of(Ran()), 0
+        work = asyncio.ensure_future(ask(line, slow, np.ones((rows, WIDTH))))
+        while not work.done():
+            await asyncio.sleep(0)
+            count += 1
+        await work
+        return count
+
+    assert asyncio.run(turns(2)) > 10
+    answers = asyncio.run(gather(ask(line_of(Ran(), deadline_ms=50), slow, np.ones((10_000, WIDTH)), within_s=0.05)))
+    assert reasons(answers) == ["deadline"] and "10000 rows take about" in answers[0].message
 
 
 def test_one_bad_request_of_a_batch_fails_alone(folder: ServingFolder) -> None:

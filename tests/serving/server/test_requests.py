@@ -204,6 +204,20 @@ def test_a_model_that_answers_nan_fails_that_request_only(server: Server) -> Non
     assert dataclasses.replace(server, model="logarithm").metric("rejected_total") == 1
 
 
+def test_an_answer_that_is_too_long_for_json_is_refused(tmp_path: Path) -> None:
+    code = "import tasks.serving.server.app as p; p.MOST_JSON_NUMBERS = 8; p.MOST_JSON_BYTES = 400_000; "
+    folder = ServingFolder(tmp_path / "serving")
+    folder.stage(1)
+    folder.point(3, 1)
+    with serving(folder.root, tmp_path / "log", prologue=code) as server:
+        assert server.call("POST", "/v2/models/tiny/infer", infer_body(ROWS[:2]))[0] == 200
+        status, answer, _ = server.call("POST", "/v2/models/tiny/infer", infer_body(ROWS[:3]))
+        assert status == 413 and "12 numbers" in answer["error"] and "binary" in answer["error"]
+        binary = infer_body(ROWS[:3], parameters={"binary_data_output": True})
+        assert server.call("POST", "/v2/models/tiny/infer", binary)[0] == 200
+        assert server.call("POST", "/v2/models/tiny/infer", b" " * 400_001)[0] == 413
+
+
 def test_a_deadline_that_cannot_be_kept_is_told(server: Server) -> None:
     status, answer, _ = server.call("POST", "/v2/models/slow/infer", infer_body())
 
@@ -224,21 +238,94 @@ def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(tmp_path: Path)
         assert server.call("GET", "/v2/health/live")[0] == 200
 
 
-def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [b"", b"{"])
+def test_a_body_that_does_not_come_is_given_up(tmp_path: Path, begun: bytes) -> None:
     code = "import tasks.serving.server.app as p; p.BODY_SECONDS = 0.5; "
     folder = ServingFolder(tmp_path / "serving")
     folder.stage(1)
     folder.point(3, 1)
     with serving(folder.root, tmp_path / "log", prologue=code) as server:
-        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
-        assert raw(server, head, seconds=5).startswith(b"HTTP/1.1 504")
+        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+        assert raw(server, head + begun, seconds=5).startswith(b"HTTP/1.1 504")
         assert server.infer([1, 2, 3, 4])[0] == 200
 
 
-def test_headers_that_are_too_large_are_refused(server: Server) -> None:
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_a_request_that_offers_another_protocol_is_answered_in_this_one(server: Server, protocol: bytes) -> None:
+    body = json.dumps(infer_body(id="one")).encode()
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: " + protocol
+    head += b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    next_one = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+    for parts in ([head + body + next_one], [head, body, next_one], [head, body[:10], body[10:] + next_one]):
+        place = urlsplit(server.url)
+        with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.05)
+            got = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert got.count(b"HTTP/1.1 200") == 2 and b'"id":"one"' in got and got.endswith(b'{"live":true}')
+
+
+def test_a_body_is_never_taken_for_a_request(server: Server) -> None:
+    inner = b"GET /v2/models/tiny HTTP/1.1\r\nhost: x\r\n\r\n"
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+
+    got = raw(server, head + b"content-length: %d\r\n\r\n" % len(inner) + inner, seconds=1)
+
+    assert got.count(b"HTTP/1.1") == 1 and got.startswith(b"HTTP/1.1 400")
+
+
+def test_trailers_are_limited_and_mean_nothing(server: Server) -> None:
+    body = json.dumps(infer_body()).encode()
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n" % len(body) + body + b"\r\n0\r\n"
+
+    got = raw(server, head + chunk + b"inference-header-content-length: 5\r\n\r\n", seconds=1)
+    assert got.startswith(b"HTTP/1.1 200")
+
+    flood = b"".join(b"t%d: %s\r\n" % (number, b"a" * 1000) for number in range(200))
+    got = raw(server, head + chunk + flood, seconds=5)
+    assert got == b"" or got.startswith(b"HTTP/1.1 431")
+
+
+def test_a_client_that_does_not_read_is_let_go(tmp_path: Path) -> None:
+    code = "import tasks.serving.server.protocol as p; p.READ_SECONDS = 0.5; "
+    folder = ServingFolder(tmp_path / "serving")
+    folder.stage(1)
+    folder.point(3, 1)
+    with serving(folder.root, tmp_path / "log", prologue=code) as server:
+        place = urlsplit(server.url)
+        entry = {
+            "name": "x",
+            "shape": [100_000, WIDTH],
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": 1_600_000},
+        }
+        head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+        size = len(head) + 1_600_000
+        request = f"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n"
+        request += f"inference-header-content-length: {len(head)}\r\n\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((place.hostname, place.port))
+            connection.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(8):  # more than the system keeps for a client
+                    connection.sendall(request.encode() + head + bytes(1_600_000))
+                time.sleep(1.5)
+                connection.sendall(b"GET /v2 HTTP/1.1\r\n\r\n")
+                time.sleep(0.2)
+                connection.sendall(b"x")
+                pytest.fail("the connection is still open")
+        assert server.infer([1, 2, 3, 4])[0] == 200
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+def test_headers_that_are_too_large_are_refused(server: Server, end: bytes) -> None:
     lots = b"".join(b"x-%d: %s\r\n" % (number, b"y" * 1000) for number in range(100))
 
-    assert raw(server, b"GET /v2 HTTP/1.1\r\nhost: x\r\n" + lots, seconds=5).startswith(b"HTTP/1.1 431")
+    assert raw(server, b"GET /v2 HTTP/1.1\r\nhost: x\r\n" + lots + end, seconds=5).startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, 60, 100, 140])

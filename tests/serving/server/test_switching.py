@@ -66,7 +66,7 @@ def test_the_version_before_is_still_answered_by_number_and_others_are_not(serve
 
     assert answer(server, version=1) == 1
     status, body = server.infer([1, 2, 3, 4], version=3)
-    assert status == 404 and "is not served; 1, 2 are." in body["error"]
+    assert status == 404 and "is not served here. Served: 1, 2." in body["error"]
 
 
 def test_after_a_rollback_the_version_below_is_made_ready_and_the_one_above_leaves(served: Served) -> None:
@@ -374,3 +374,67 @@ def test_sigterm_answers_what_is_in_flight(folder: ServingFolder, tmp_path: Path
         waiting.join(30)
 
     assert answers == [200]
+
+
+def test_settings_that_a_node_does_not_know_fail_the_move_and_not_the_node(served: Served, tmp_path: Path) -> None:
+    server, folder = served
+    folder.point(7, 2, previous=1, deadline_ms=500, newkey=1)
+
+    failed = server.follow(7)["failed"]
+
+    assert failed["serial"] == 7 and "does not know its settings (newkey)" in failed["reason"]
+    assert answer(server) == 1
+    assert server.metric("failed_loads_total") == 1
+    other = ServingFolder(tmp_path / "again", folder.model)
+    other.stage(1)
+    other.point(3, 1, newkey=1)
+    healthy = replace(other, model="healthy")
+    healthy.stage(4)
+    healthy.point(3, 4)
+    with serving(other.root, tmp_path / "log") as again:
+        assert answer(replace(again, model="healthy")) == 4
+
+
+def test_a_start_on_a_damaged_version_without_a_memory_takes_the_one_before(
+    folder: ServingFolder, tmp_path: Path
+) -> None:
+    folder.stage(1)
+    folder.stage(2)
+    folder.point(7, 2, previous=1)
+    corrupt(folder.base / "2/model.onnx")
+
+    with serving(folder.root, tmp_path / "log") as server:
+        assert answer(server) == 1
+        assert server.status()["failed"]["version"] == 2
+
+
+def test_a_pointer_that_cannot_be_read_is_no_failed_load(served: Served) -> None:
+    server, folder = served
+    (folder.base / "pointer.json").write_text("garbage")
+
+    server.follow(9, wait_s=1)
+
+    assert answer(server) == 1
+    assert "is not a pointer" in server.status()["failed"]["reason"]
+    assert (server.metric("failed_loads_total"), server.metric("failing")) == (0, 1)
+    assert "the pointer is not followed, version 1 goes on" in server.log.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_served_all_the_same(folder: ServingFolder, tmp_path: Path) -> None:
+    folder.stage(1)
+    folder.point(3, 1)
+    (folder.root / "nodes").write_text("in the way")
+
+    with serving(folder.root, tmp_path / "log") as server:
+        assert answer(server) == 1
+        assert "moves cannot see this server" in server.log.read_text()
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_other_signals_end_as_well(folder: ServingFolder, tmp_path: Path, number: int) -> None:
+    folder.root.mkdir()
+    with serving(folder.root, tmp_path / "log") as server:
+        server.process.send_signal(number)
+        assert server.process.wait(30) == 0
+    assert living(folder.root) == []

@@ -78,6 +78,7 @@ class World:
     def __init__(self, root: Path, **settings) -> None:
         self.root = root
         self.host = Host(ServeSettings(root=str(root), **settings), Metrics())
+        self.host._started = True  # by hand: these models come from no pointer
         self.loader = ThreadPoolExecutor(1)
         self.stub = None
         self.channel = None
@@ -86,7 +87,7 @@ class World:
     def add(self, name: str, version: int, kind: type = Resident, run_s: float = 0.0, **served) -> Hosted:
         """Put the model in `root/name` into memory as a version."""
         session = OnnxRuntime(runtime="onnxruntime").open(self.root / name.partition("-")[0])
-        resident = kind(version, "d" * 64, session.signature, session, run_s=run_s, load_s=0.0, threads=1000)
+        resident = kind(version, "d" * 64, session.signature, session, run_s=run_s, row_s=0.0, load_s=0.0, threads=1000)
         hosted = self.host.models.get(name) or self.empty(name)
         hosted.residents[version] = hosted.current = resident
         hosted.line.served = Served(**served)

@@ -126,9 +126,12 @@ def test_the_server_is_live(world):
 
 
 def test_ready_is_what_the_host_says(world):
-    assert not world.stub.ServerReady(pb.ServerReadyRequest()).ready
-    world.host._started = True
     assert world.stub.ServerReady(pb.ServerReadyRequest()).ready
+    world.host.draining = True
+    try:
+        assert not world.stub.ServerReady(pb.ServerReadyRequest()).ready
+    finally:
+        world.host.draining = False
 
 
 def test_a_model_is_ready_once_a_version_is_in_memory(world):

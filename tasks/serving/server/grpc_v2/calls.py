@@ -29,12 +29,16 @@ CODES: dict[Reason, grpc.StatusCode] = {
 DETAILS_CHARS = 500
 """Of a status's sentence: it travels in a header, and clients refuse headers beyond 8 kB (12 bytes a character)."""
 
+MOST_CALLS = 64
+"""At once: each may hold a message of the largest size; more are answered RESOURCE_EXHAUSTED."""
+
 log = logging.getLogger(__name__)
 
 
 async def serve(host: "Host", address_host: str, port: int) -> tuple[Any, int]:
     """See `service.start`."""
     server = grpc.aio.server(
+        maximum_concurrent_rpcs=MOST_CALLS,
         options=[
             ("grpc.max_receive_message_length", host.settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from flows.predict_client import Client, NoServer, Outputs, Served
-from flows.predict_rows import read
-from flows.predict_shown import check_place, text, write
+from flows.predict_rows import check_file, read
+from flows.predict_shown import check_place, plain, text, write
 from flows.serve import serving_folder
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.serving import nodes
 
 Array = np.ndarray[Any, Any]
 DEFAULT_URL = "http://127.0.0.1:8080"
+LIMITS_S = 0.001, 1e6  # sockets know no finer limit, and the coarsest has an end
 LOOPBACK = ("//127.", "//localhost", "//[::1]")
 
 
@@ -56,11 +57,17 @@ def predict(question: Question) -> dict[str, Any]:
     """
     if question.version is not None and question.label is not None:
         raise InputError("--version and --label both say which version to ask. Give one of them.")
+    if not LIMITS_S[0] <= question.timeout_s <= LIMITS_S[1]:
+        raise InputError(
+            f"--timeout-s is {question.timeout_s:g}; expected {LIMITS_S[0]:g} to {LIMITS_S[1]:.0f} seconds."
+        )
+    check_file(question.rows)
     if question.output is not None:
         check_place(question.output)
+    notes: list[str] = []
     client, served, version = _find(question)
     with closing(client):
-        feeds = read(question.rows, served.inputs)
+        feeds = read(question.rows, served.inputs, notes.append)
         start = time.perf_counter()
         answers = list(_ask(client, question, version, feeds))
         milliseconds = (time.perf_counter() - start) * 1000
@@ -70,8 +77,8 @@ def predict(question: Question) -> dict[str, Any]:
     content: dict[str, Any] = {"model": question.model, "version": versions[-1]}
     content |= {"versions": versions} if len(versions) > 1 else {}
     content["rows"] = len(next(iter(feeds.values())))
-    content["outputs"] = {name: [row for part in each for row in part.tolist()] for name, each in parts.items()}
-    notes = _notes(versions)
+    content["outputs"] = {name: [row for part in each for row in plain(part)] for name, each in parts.items()}
+    notes += _notes(versions)
     how = f"{client.url} in {len(answers)} request{'s' if len(answers) > 1 else ''}, {milliseconds:.0f} ms"
     shown = [text(content, parts, how, question.output), *(f"note: {note}" for note in notes)]
     if question.output is not None:

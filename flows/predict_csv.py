@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ from tasks.models.signature import TensorSpec
 Inputs = dict[str, TensorSpec]
 
 
-def read_csv(path: Path, inputs: Inputs) -> dict[str, Array]:
+def read_csv(path: Path, inputs: Inputs, note: Callable[[str], None]) -> dict[str, Array]:
     """Input -> (rows, ...) of its dtype.
+
+    Args:
+        path: the file.
+        inputs: of the model, by name.
+        note: is told what was taken for granted.
 
     Raises:
         InputError: the file has no header, columns that belong to no input, or cells that are no values of one.
         UnicodeDecodeError, OSError: it is no UTF-8 text, or cannot be read.
     """
     header, lines = _table(path)
-    chosen = _choose(header, inputs)
+    chosen = _choose(header, inputs, note)
     return {name: _of_csv(name, inputs[name], header, positions, lines) for name, positions in chosen.items()}
 
 
@@ -56,13 +62,15 @@ def _check_header(header: list[str]) -> None:
         raise InputError(f"its first line holds numbers ({short(header[0])}, ...). Expected a header with names.")
 
 
-def _choose(header: list[str], inputs: Inputs) -> dict[str, list[int]]:
+def _choose(header: list[str], inputs: Inputs, note: Callable[[str], None]) -> dict[str, list[int]]:
     """Input -> positions of its columns; every column belongs to one."""
     names = {name: _column_names(name, spec, header) for name, spec in inputs.items()}
     if len(inputs) == 1:
         ((name, spec),) = inputs.items()
         if not set(names[name]) & set(header):
             _check_count(name, spec, header)
+            _check_others(name, header)
+            note(f"column{'s' * (len(header) > 1)} {listed(header)} taken in this order as {name}")
             return {name: list(range(len(header)))}
     missing = [column for columns in names.values() for column in columns if column not in header]
     if missing:
@@ -104,6 +112,17 @@ def _check_count(name: str, spec: TensorSpec, header: list[str]) -> None:
         f"it has {len(header)} columns, and input {name} takes {wanted} numbers a row, {by(spec.shape[1:])}. {hint}The "
         f"columns are {listed(header)}."
     )
+
+
+def _check_others(name: str, header: list[str]) -> None:
+    """Columns numbered like those of an input belong to that one; `pixel_0_1`, a place in a grid, names none."""
+    numbered = [column for column in header if re.fullmatch(r".*[^\W\d]_\d+", column)]
+    if numbered:
+        other = numbered[0].rpartition("_")[0]
+        raise InputError(
+            f"column {numbered[0]} looks like one of an input {other}, and the model takes {name}. If it is meant, "
+            f"name the columns {name}_0 and on."
+        )
 
 
 def _of_csv(

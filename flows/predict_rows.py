@@ -2,7 +2,8 @@
 
     rows.json   [row, ...] of a single input; [{input: value}, ...]; {input: [value, ...]}
     rows.npz    an array by input name; a single array feeds a single input
-    rows.csv    a header; columns `<input>` or `<input>_0` and on; of a single input also all columns in their order
+    rows.csv    a header; columns `<input>` or `<input>_0` and on; of a single input also all columns in their order,
+                where as many as it takes and none is numbered like another input's; that is said
 
 It is checked here, before anything is sent: a server sees neither the file nor its rows, so its words would help less.
 Nothing is ever unpickled. Rows count from 0.
@@ -11,7 +12,7 @@ Nothing is ever unpickled. Rows count from 0.
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,36 @@ from tasks.models import rows as data
 from tasks.models.signature import Signature, TensorSpec
 
 Inputs = dict[str, TensorSpec]
+FORMS = (".json", ".npz", ".csv")
+REQUESTS = ("inputs", "instances")  # what bodies of the two protocols hold
 
 
-def read(path: Path, inputs: Inputs) -> dict[str, Array]:
+def check_file(path: Path) -> None:
+    """Whether there is something to read, before anybody is asked.
+
+    Raises:
+        InputError: there is not.
+    """
+    if path.suffix.lower() not in FORMS:
+        raise InputError(f"{path} is no file of rows. Expected one that ends in {', '.join(FORMS)}.")
+    if path.is_fifo():  # what is read from it now is gone
+        return
+    try:
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if empty:
+        raise InputError(f"{path} is empty. Expected at least one row.")
+
+
+def read(path: Path, inputs: Inputs, note: Callable[[str], None] = lambda _: None) -> dict[str, Array]:
     """Rows of a file as the model takes them.
 
     Args:
         path: a .json, .npz or .csv file.
         inputs: of the model, by name.
+        note: is told what was taken for granted.
 
     Returns:
         Input -> (rows, ...) of its dtype, strings as object arrays; at least one row.
@@ -39,11 +62,9 @@ def read(path: Path, inputs: Inputs) -> dict[str, Array]:
     Raises:
         InputError: the file cannot be read, or does not fit the model.
     """
-    readers = {".json": _read_json, ".npz": _read_npz, ".csv": read_csv}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path} is no file of rows. Expected one that ends in {', '.join(readers)}.")
+    check_file(path)
     try:
-        arrays = readers[path.suffix.lower()](path, inputs)
+        arrays = _read(path, inputs, note)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -53,6 +74,12 @@ def read(path: Path, inputs: Inputs) -> dict[str, Array]:
     if not data.count(arrays):
         raise InputError(f"{path} holds no rows. Expected at least one.")
     return arrays
+
+
+def _read(path: Path, inputs: Inputs, note: Callable[[str], None]) -> dict[str, Array]:
+    if path.suffix.lower() == ".csv":
+        return read_csv(path, inputs, note)
+    return (_read_json if path.suffix.lower() == ".json" else _read_npz)(path, inputs)
 
 
 def _read_json(path: Path, inputs: Inputs) -> dict[str, Array]:
@@ -72,6 +99,7 @@ def _read_json(path: Path, inputs: Inputs) -> dict[str, Array]:
 def _columns_of(content: Any, inputs: Inputs) -> dict[str, list[Any]]:
     """Values by input, whichever of the three forms the file has."""
     if isinstance(content, dict):
+        _check_no_request(content, inputs)
         _check_names(content, inputs, "it")
         for name, values in content.items():
             if not isinstance(values, list):
@@ -79,7 +107,9 @@ def _columns_of(content: Any, inputs: Inputs) -> dict[str, list[Any]]:
         return {name: content[name] for name in inputs}
     if not isinstance(content, list):
         raise InputError(f"it holds {short(content)}; expected a list of rows.")
-    if content and isinstance(content[0], dict):
+    if not content:
+        return {name: [] for name in inputs}
+    if isinstance(content[0], dict):
         return _columns_of_records(content, inputs)
     if len(inputs) != 1:
         raise InputError(
@@ -87,6 +117,22 @@ def _columns_of(content: Any, inputs: Inputs) -> dict[str, list[Any]]:
             "objects with a value for each, or one object with a list for each."
         )
     return {next(iter(inputs)): content}
+
+
+def _check_no_request(content: dict[str, Any], inputs: Inputs) -> None:
+    """Bodies that servers take stand in the same files as curl's examples; an input may bear the same name."""
+    found = [name for name in REQUESTS if name in content and (name not in inputs or _is_tensor(content[name]))]
+    if found:
+        raise InputError(
+            f"it is the body of a request, with {found[0]!r}; `predict` takes rows. Write the rows alone, or send this "
+            "file with curl."
+        )
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether it is a list of the Open Inference Protocol's tensors."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and {"name", "data"} <= set(first)
 
 
 def _columns_of_records(records: list[Any], inputs: Inputs) -> dict[str, list[Any]]:
@@ -161,10 +207,19 @@ def _read_npz(path: Path, inputs: Inputs) -> dict[str, Array]:
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"it is no archive of plain arrays: {str(error).rstrip('.')}.") from error
     matched = data.match(found, Signature(inputs=inputs, outputs={}))
-    arrays = {name: data.cast(name, array, inputs[name].dtype) for name, array in matched.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            row, *rest = np.argwhere(~np.isfinite(array))[0]
-            place = f"row {row}, {name}{''.join(f'[{each}]' for each in rest)}"
-            raise InputError(f"{place} is {array[(row, *rest)]}; expected a finite number.")
-    return arrays
+    for name, array in matched.items():
+        _check_array(name, array, inputs[name].dtype)
+    return {name: data.cast(name, array, inputs[name].dtype) for name, array in matched.items()}
+
+
+def _check_array(name: str, array: Array, dtype: str) -> None:
+    """Look at every value, as it stands in the file."""
+    kind = kind_of(name, dtype)
+    if array.dtype.kind not in "iuf" or dtype in ("str", "bool"):
+        return
+    wrong = np.argwhere(~((array >= kind.low) & (array <= kind.high)))  # NaN is in no range
+    if len(wrong):
+        row, *rest = wrong[0]
+        value = array[tuple(wrong[0])]
+        shown = short(float(value) if array.dtype.kind == "f" else int(value))
+        raise InputError(f"row {row}, {name}{''.join(f'[{each}]' for each in rest)} is {shown}; expected {kind.words}.")

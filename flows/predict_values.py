@@ -41,10 +41,10 @@ def kind_of(name: str, dtype: str) -> Kind:
     if kind in "iu":
         limits = np.iinfo(dtype)
         low, high = int(limits.min), int(limits.max)
-        return Kind((int, bool), f"a whole number from {low} to {high} ({dtype})", low, high)
+        return Kind((int,), f"a whole number from {low} to {high} ({dtype})", low, high)
     if kind == "f":
         most = float(np.finfo(dtype).max)
-        return Kind((int, float, bool), f"a finite number ({dtype})", -most, most)
+        return Kind((int, float), f"a finite number ({dtype})", -most, most)
     raise InputError(f"input {name} is {dtype}, which no file of rows can hold.")
 
 

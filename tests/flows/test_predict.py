@@ -19,6 +19,8 @@ from tests.flows.scripted_server import METADATA, Say, in_binary, scripted, told
 PAIR = {"x": TensorSpec(dtype="float32", shape=(None, 2))}
 IMAGE = {"image": TensorSpec(dtype="float32", shape=(None, 2, 2))}
 FREE = {"tokens": TensorSpec(dtype="int64", shape=(None, None))}
+NAMED = {"inputs": TensorSpec(dtype="float32", shape=(None, 2))}
+HINT = "Write the rows alone, or send this file with curl."
 MIXED = {
     "age": TensorSpec(dtype="int8", shape=(None,)),
     "body": TensorSpec(dtype="float32", shape=(None, 2)),
@@ -90,11 +92,19 @@ def test_an_archive_gives_arrays_by_name_and_a_single_one_whatever_its_name(tmp_
     same(read(tmp_path / "b.npz", PAIR), {"x": np.array([[1, 2], [3, 4]], np.float32)})
 
 
-@pytest.mark.parametrize("header", ["a,b,c,d", "0,1,2,3", "image_0,image_1,image_2,image_3", "p,q,0,1"])
-def test_columns_of_a_single_input_fold_in_their_order(header, write):
-    path = write("a.csv", f"{header}\n1,2,3,4\n5,6,7,8\n")
+@pytest.mark.parametrize("header", ["a,b,c,d", "0,1,2,3", "p,q,0,1", "pixel_0_0,pixel_0_1,pixel_1_0,pixel_1_1"])
+def test_columns_of_a_single_input_fold_in_their_order_and_it_is_said(header, write):
+    path, notes = write("a.csv", f"{header}\n1,2,3,4\n5,6,7,8\n"), []
 
-    same(read(path, IMAGE), {"image": np.arange(1, 9, dtype=np.float32).reshape(2, 2, 2)})
+    same(read(path, IMAGE, notes.append), {"image": np.arange(1, 9, dtype=np.float32).reshape(2, 2, 2)})
+    assert notes == [f"columns {', '.join(header.split(','))} taken in this order as image"]
+
+
+def test_columns_with_the_name_of_the_input_are_no_news(write):
+    path, notes = write("a.csv", "image_1,image_0,image_2,image_3\n2,1,3,4\n"), []
+
+    same(read(path, IMAGE, notes.append), {"image": np.float32([[[1, 2], [3, 4]]])})
+    assert not notes
 
 
 def test_rows_of_a_free_length_are_taken_as_they_are(write):
@@ -117,13 +127,25 @@ def test_rows_of_a_free_length_are_taken_as_they_are(write):
         (PAIR, "[[1, [2]]]", "row 0 of x is [1, [2]]; expected the shape (2)."),
         (FREE, "[[1, 2], [3]]", "row 1 of tokens is [3]; expected the shape (2), as row 0 has."),
         (FREE, "[[1, 2.0]]", "row 0, tokens[1] is 2.0; expected a whole number from -9223372036854775808"),
+        (PAIR, "[[1, 2], [3, true]]", "row 1, x[1] is true; expected a finite number (float32)."),
+        (FREE, "[[1, false]]", "row 0, tokens[1] is false; expected a whole number from"),
         (PAIR, "[]", "holds no rows. Expected at least one."),
+        (MIXED, "[]", "holds no rows. Expected at least one."),
         (PAIR, '{"x": []}', "holds no rows. Expected at least one."),
-        (PAIR, "", "line 1, column 1: no JSON: Expecting value."),
+        (PAIR, "", "is empty. Expected at least one row."),
+        (PAIR, " ", "line 1, column 2: no JSON: Expecting value."),
         (PAIR, "[[1, 2],\n [3, 4]", "line 2, column 8: no JSON: Expecting ',' delimiter."),
         (PAIR, "[" * 100_000, "lists are nested too deeply for rows."),
         (PAIR, "7", "it holds 7; expected a list of rows."),
-        (PAIR, '{"instances": [[1, 2]]}', "it names instances; the model takes x."),
+        (PAIR, '{"z": [[1, 2]]}', "it names z; the model takes x."),
+        (
+            PAIR,
+            '{"instances": [[1, 2]]}',
+            "it is the body of a request, with 'instances'; `predict` takes rows. " + HINT,
+        ),
+        (PAIR, '{"signature_name": "", "inputs": {"x": [[1, 2]]}}', "it is the body of a request, with 'inputs'"),
+        (PAIR, '{"inputs": [{"name": "x", "data": [1, 2]}]}', "it is the body of a request, with 'inputs'"),
+        (NAMED, '{"inputs": [{"name": "inputs", "data": [1, 2]}]}', "it is the body of a request, with 'inputs'"),
         (PAIR, '{"x": 5}', "x is 5; expected a list with an entry for every row."),
         (PAIR, '[{"x": [1, 2]}, {"y": [1, 2]}]', "row 1 names y; the model takes x."),
         (PAIR, '[{"x": [1, 2]}, [3, 4]]', "row 1 is [3, 4]; expected an object of values by input, as row 0 is."),
@@ -162,7 +184,15 @@ def test_a_wrong_json_file_is_named_by_row_and_value(inputs, content, sentence, 
 @pytest.mark.parametrize(
     ("inputs", "content", "sentence"),
     [
-        (PAIR, "", "it is empty. Expected a header and at least one row."),
+        (PAIR, "", "is empty. Expected at least one row."),
+        (PAIR, "\n", "it is empty. Expected a header and at least one row."),
+        (PAIR, "a,b\n1,True\n", "row 0 (line 2), column b is true; expected a finite number (float32)."),
+        (
+            PAIR,
+            "y_0,y_1\n1,2\n",
+            "column y_0 looks like one of an input y, and the model takes x. If it is meant, name",
+        ),
+        (PAIR, "a,age_12\n1,2\n", "column age_12 looks like one of an input age, and the model takes x."),
         (PAIR, "a,b\n", "holds no rows. Expected at least one."),
         (PAIR, "1.5,2\n3,4\n", "its first line holds numbers ('1.5', ...). Expected a header with names."),
         (PAIR, "a,b\n1,2\n3\n", "row 1 (line 3) has 1 columns; the header has 2."),
@@ -211,11 +241,12 @@ def test_a_wrong_csv_file_is_named_by_line_column_and_value(inputs, content, sen
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"x": [[1.0, 2], [np.nan, 4]]}, "row 1, x[0] is nan; expected a finite number."),
+        ({"x": [[1.0, 2], [np.nan, 4]]}, "row 1, x[0] is NaN; expected a finite number (float32)."),
+        ({"x": [[1.0, 2], [3, 4], [5, -np.inf]]}, "row 2, x[1] is -Infinity; expected a finite number (float32)."),
         ({"x": [[1.0, 2]], "z": [[1.0]]}, "The model takes the inputs ['x'], the data has ['x', 'z']."),
         ({"x": [[1.0, 2, 3]]}, "the data has rows of shape (3), the model takes (2)."),
         ({"x": [["a", "b"]]}, "the data is <U1, the model takes float32"),
-        ({"x": [[1e39, 2]]}, "has values beyond the range of float32"),
+        ({"x": [[1, 2], [3, 1e39], [-1e39, 0]]}, "row 1, x[1] is 1e+39; expected a finite number (float32)."),
         ({"x": np.empty((0, 2))}, "holds no rows. Expected at least one."),
         ({"x": np.array([[None, 1]], object)}, "it is no archive of plain arrays: Object arrays cannot be loaded"),
     ],
@@ -231,7 +262,7 @@ def test_a_wrong_archive_is_named(arrays, sentence, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "it is no archive of plain arrays: No data left in file."),
+        (b"", "is empty. Expected at least one row."),
         (b"PK\x03\x04 and so on", "it is no archive of plain arrays: File is not a zip file."),
         (pickle.dumps({"x": 1}), "it is no archive of plain arrays:"),
     ],
@@ -239,6 +270,36 @@ def test_a_wrong_archive_is_named(arrays, sentence, tmp_path):
 def test_what_is_no_archive_is_not_opened(content, sentence, write):
     with pytest.raises(InputError, match=sentence):
         read(write("rows.npz", content), PAIR)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "sentence"),
+    [
+        (
+            "int8",
+            np.array([[1], [-129], [400]]),
+            "row 1, x[0] is -129; expected a whole number from -128 to 127 (int8).",
+        ),
+        ("uint8", np.array([[1], [-1]]), "row 1, x[0] is -1; expected a whole number from 0 to 255 (uint8)."),
+        ("int64", np.array([[2**63]], np.uint64), "row 0, x[0] is 9223372036854775808; expected a whole number"),
+        ("float16", np.array([[7e4]], np.float32), "row 0, x[0] is 70000.0; expected a finite number (float16)."),
+        ("float64", np.array([[np.nan]]), "row 0, x[0] is NaN; expected a finite number (float64)."),
+    ],
+)
+def test_a_value_of_an_archive_that_its_input_cannot_hold_is_named(dtype, values, sentence, tmp_path):
+    np.savez(tmp_path / "rows.npz", x=values)
+
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "rows.npz", {"x": TensorSpec(dtype=dtype, shape=(None, 1))})
+    assert sentence in str(caught.value)
+
+
+def test_the_limits_of_a_dtype_are_taken(tmp_path):
+    values = np.array([[-128], [127]])
+    np.savez(tmp_path / "rows.npz", x=values)
+
+    rows = read(tmp_path / "rows.npz", {"x": TensorSpec(dtype="int8", shape=(None, 1))})
+    same(rows, {"x": values.astype(np.int8)})
 
 
 def test_an_array_without_an_archive_is_told_how_to_be_one(tmp_path):
@@ -288,7 +349,7 @@ def test_rows_go_in_batches_on_one_connection_as_bytes(tmp_path):
         "parameters": {"binary_data_output": True},
     }
     assert np.frombuffer(tail, "<f4").tolist() == [0, 0, 1, 1]
-    assert answer["outputs"] == {"y": [float(np.float32(0.1)), 2, 7]}
+    assert answer["outputs"] == {"y": [0.1, 2, 7]}
     assert {key: answer[key] for key in ("model", "version", "rows", "exit_code", "notes")} == {
         "model": "m",
         "version": 1,
@@ -486,6 +547,41 @@ def test_without_a_server_it_says_where_it_looked_and_how_to_start_one(home, tmp
         ask("http://127.0.0.1:3/ml/", folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("none.json", None, "cannot be read: No such file or directory."),
+        ("rows.txt", "1", "is no file of rows. Expected one that ends in .json, .npz, .csv."),
+        ("rows.csv", "", "is empty. Expected at least one row."),
+    ],
+)
+def test_a_file_that_cannot_hold_rows_is_told_before_a_server_is_looked_for(
+    name, content, sentence, home, tmp_path, write
+):
+    if content is not None:
+        write(name, content)
+
+    with pytest.raises(InputError) as caught:
+        predict(Question("m", tmp_path / name))
+    assert str(caught.value) == f"{tmp_path / name} {sentence}" and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("timeout_s", [0.0001, float("nan"), float("inf")])
+def test_a_limit_that_cannot_be_kept_is_refused(timeout_s, tmp_path):
+    with scripted() as server, pytest.raises(InputError, match="--timeout-s is .*; expected 0.001 to 1000000 seconds"):
+        ask(server.url, folder=tmp_path, timeout_s=timeout_s)
+
+    assert not server.asked
+
+
+def test_columns_taken_in_their_order_are_a_note_of_the_answer(tmp_path, write):
+    with scripted(told(METADATA), values(1)) as server:
+        answer = predict(Question("m", write("rows.csv", "a,b\n1,2\n"), url=server.url))
+
+    assert answer["notes"] == ["columns a, b taken in this order as x"]
+    assert answer["text"].endswith("\nnote: columns a, b taken in this order as x")
+
+
 def test_the_server_is_the_named_one_else_a_registered_one_that_answers(home, tmp_path, monkeypatch):
     with scripted(told(METADATA), values(1), told(METADATA), values(2)) as server:
         register(home, "a", "http://127.0.0.1:4")  # does not answer any more
@@ -585,13 +681,99 @@ def test_people_get_a_table_of_the_first_rows(tmp_path):
         lines = ask(server.url, 12, folder=tmp_path)["text"].splitlines()
 
     assert lines[0].startswith(f"m version 3: 12 rows by {server.url} in 1 request, ")
-    assert lines[1:3] == ["row  word  scores", "  0  'w0'     0 0"]
+    assert lines[1:3] == ["row  word  scores", "  0  'w0'    0  0"]
     assert lines[-2:] == ["  9  'w9'    9 -9", "... and 2 more; --output FILE takes all"]
 
 
-def test_of_many_scores_the_largest_is_shown(tmp_path):
-    scores = in_binary(np.float32([[0, 1, 9.25, 2, 3], [8, 1, 2, 3, 4]]))
-    with scripted(told(METADATA), scores) as server:
-        lines = ask(server.url, 2, folder=tmp_path)["text"].splitlines()
+NUMBERS = np.float32([0.71056777, 0.1, 1e-7, 16777217, 3.4028235e38, 1.1754944e-38, -0.0])
 
-    assert lines[1:] == ["row  largest of y", "  0      2 (9.25)", "  1         0 (8)"]
+
+def test_numbers_are_written_as_short_as_their_dtype_allows(tmp_path):
+    more = np.random.default_rng(0).integers(0, 2**31 - 2**24, 2000, np.uint32).view(np.float32)
+    numbers = np.concatenate([NUMBERS, more[np.isfinite(more)]])
+    for path in (None, tmp_path / "answers.csv", tmp_path / "answers.json"):
+        with scripted(told(METADATA), in_binary(numbers)) as server:
+            answer = ask(server.url, len(numbers), folder=tmp_path, output=path, batch_size=5000)
+        if path is None:
+            given = answer["outputs"]["y"]
+            assert [repr(number) for number in given[:2]] == ["0.7105678", "0.1"]
+            assert max(len(repr(number).partition("e")[0].strip("-0.").replace(".", "")) for number in given) <= 10
+            np.testing.assert_array_equal(np.float32(given), numbers)
+    assert (tmp_path / "answers.csv").read_text().splitlines()[1:3] == ["0.7105678", "0.1"]
+    assert '"outputs": {"y": [0.7105678, 0.1, ' in (tmp_path / "answers.json").read_text()
+
+
+def test_doubles_are_written_whole(tmp_path):
+    with scripted(told(METADATA), in_binary(np.array([0.7105677723884583]), "FP64")) as server:
+        assert ask(server.url, 1, folder=tmp_path)["outputs"] == {"y": [0.7105677723884583]}
+
+
+def table_of(outputs, tmp_path, monkeypatch, name="y", columns=80):
+    """Lines under the head for one output."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = in_binary(np.float32(outputs))
+    said = Say(said.status, said.body.replace(b'"y"', b'"%s"' % name.encode()), dict(said.headers))
+    said.headers["Inference-Header-Content-Length"] = str(len(said.body) - np.float32(outputs).nbytes)
+    with scripted(told(METADATA), said) as server:
+        return ask(server.url, len(outputs), folder=tmp_path)["text"].splitlines()[1:]
+
+
+def test_numbers_stand_below_each_other(tmp_path, monkeypatch):
+    rows = [[0.016821, 0.7819, 12345.6, 4e-9], [-0.5, 10.25, 7, 0]]
+
+    assert table_of(rows, tmp_path, monkeypatch) == [
+        "row  y",
+        "  0   0.0168  0.78 12346 4.000e-09",
+        "  1  -0.5000 10.25     7 0.000e+00",
+    ]
+    assert table_of([0.25, 10], tmp_path, monkeypatch) == ["row      y", "  0   0.25", "  1  10.00"]
+
+
+def test_of_a_row_for_every_class_the_largest_is_shown(tmp_path, monkeypatch):
+    likely = [[0, 0.075, 0.925], [0.5, 0.2, 0.3]]
+    logits = [[0, 1, 9.25, 2, 3], [8, 1, 2, 3, 4]]
+
+    assert table_of(likely, tmp_path, monkeypatch) == ["row  largest of y", "  0     2 (0.925)", "  1     0 (0.500)"]
+    assert table_of(logits, tmp_path, monkeypatch, "logits") == [
+        "row  largest of logits",
+        "  0           2 (9.25)",
+        "  1           0 (8.00)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("y", [0, 1, 9.25, 2, 3]),
+        ("y", [0.2, 0.3, 0.4, 0.05, 0.06]),
+        ("y", [-0.5, 1, 0.5, 0, 0]),
+        ("y", [0.25, 0.75]),
+        ("logits", [1, 2, 3]),
+    ],
+)
+def test_what_is_no_row_of_classes_is_shown_as_it_is(name, row, tmp_path, monkeypatch):
+    title, line = table_of([row], tmp_path, monkeypatch, name)
+
+    assert title == f"row  {name}" and [float(word) for word in line.split()[1:]] == row
+
+
+def test_long_rows_end_with_the_terminal(tmp_path, monkeypatch):
+    rows = np.arange(40).reshape(2, 20)
+
+    for columns, last in ((80, None), (40, 29), (12, 20), (3, 20)):
+        _, first, second = table_of(rows, tmp_path, monkeypatch, columns=columns)
+        assert len(first) == len(second) <= max(columns, 12)
+        assert second.split()[-2:] == (["38", "39"] if last is None else [str(last), "..."])
+
+
+def test_outputs_of_several_values_share_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    sizes = {"short": 2, "long": 30, "longer": 40}
+    outputs = [
+        {"name": name, "datatype": "FP32", "shape": [1, size], "data": [7.0] * size} for name, size in sizes.items()
+    ]
+    with scripted(told(METADATA), told({"model_version": "1", "outputs": outputs})) as server:
+        title, line = ask(server.url, 1, folder=tmp_path)["text"].splitlines()[1:]
+
+    assert title == "row  short  long           longer"
+    assert line == "  0    7 7  7 7 7 7 7 ...  7 7 7 7 7 ..."

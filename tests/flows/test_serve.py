@@ -85,7 +85,7 @@ def test_words_numbers_and_truth_go_there_and_come_back(server, world, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split() for line in done.stdout.splitlines()[1:4]] == [
         ["row", "older", "measures", "is_member", "home"],
-        ["0", "42", "1", "2", "True", "'Ulm'"],
+        ["0", "42", "1", "2.0", "True", "'Ulm'"],
         ["1", "-2", "3", "4.5", "False", "'Gießen'"],
     ]
     assert (tmp_path / "answers.csv").read_text() == (

@@ -7,9 +7,11 @@ from flows.desk import Desk
 from flows.story import Story
 from flows.summarize import summarize
 from flows.unexpected import describe
-from tasks.foundations.errors import SlipwayError
+from tasks.foundations.errors import Inconclusive, Refused, SlipwayError
 from tasks.foundations.files import full_disk_said
 from tasks.report import report
+
+WORDS = {Refused.exit_code: "refused", Inconclusive.exit_code: "inconclusive"}
 
 
 @contextmanager
@@ -25,7 +27,8 @@ def told(desk: Desk, story: Story) -> Iterator[None]:
             yield
     except SlipwayError as error:
         desk.workers.end()
-        story.end(f"failed: {error}", error.exit_code)
+        word = WORDS.get(error.exit_code, "failed")
+        story.end(f"{word}: {error}", error.exit_code)
         _report(desk, story)
         raise
     except Exception as error:  # a mistake of ours: the work that was done before it is still worth a report

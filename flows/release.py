@@ -122,6 +122,9 @@ def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifac
     try:
         story.moved(_move(desk, story))
         return
+    except Refused as refusal:
+        _refuse(desk, story, refusal)
+        return
     except Conflict as conflict:
         story.notes.append(str(conflict))
         chosen = story.winners
@@ -135,8 +138,17 @@ def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifac
             story.champion = find_champion(desk)
     try:
         story.moved(_move(desk, story))
+    except Refused as refusal:
+        _refuse(desk, story, refusal)
     except Conflict as conflict:
         story.end(f"refused: {conflict}", Refused.exit_code)
+
+
+def _refuse(desk: Desk, story: Story, refusal: Refused) -> None:
+    """The decision is one line; what a server wrote before it failed is said once, here."""
+    story.refused(refusal)
+    if "\n" in str(refusal):
+        desk.executor.observer.log(str(refusal))
 
 
 def _move(desk: Desk, story: Story) -> Move:

@@ -6,7 +6,7 @@ from flows.control import open_control, settle_first
 from flows.home import home
 from tasks.promotion.known import strangers
 from tasks.promotion.publish import served
-from tasks.promotion.status import Status, status
+from tasks.promotion.status import ServerStatus, Status, ask_servers, status
 from tasks.store.store import Store
 
 PATIENCE_S = 1.0
@@ -15,10 +15,13 @@ SHOWN = 12
 
 
 def show(model: str | None) -> dict[str, Any]:
-    """One model, or a line for each. What killed processes left is settled first, as far as that takes no time.
+    """One model, or a line for each and for each of its servers.
+
+    What killed processes left is settled first, as far as that takes no time.
 
     Raises:
         InputError: no such model; the message lists those there are.
+        DigestMismatch: the model is served, and the journal does not know it.
     """
     place = home()
     control = open_control(place, Store(str(place.store), place.store))
@@ -28,8 +31,9 @@ def show(model: str | None) -> dict[str, Any]:
         text = "\n".join([_text(found), *(f"note: {note}" for note in notes)])
         return {**found.model_dump(mode="json"), "notes": notes, "exit_code": 0, "text": text}
     known = control.journal.models()
-    models = [status(control, name) for name in known]
-    lines = [f"{each.model}: {_champion(each)}" for each in models]
+    asked = ask_servers(control)
+    models = [status(control, name, asked) for name in known]
+    lines = [line for each in models for line in (f"{each.model}: {_champion(each)}", *map(_server, each.servers))]
     unknown = [name for name in served(control) if name not in known]
     warnings = [sentence for name in unknown for sentence in strangers(control, name)]
     lines += [f"warning: {warning}" for warning in (*warnings, *(text for each in models for text in each.warnings))]
@@ -40,10 +44,17 @@ def show(model: str | None) -> dict[str, Any]:
 
 
 def _champion(found: Status) -> str:
+    waiting = f"; version {found.challenger} waits as challenger" if found.challenger is not None else ""
     if found.champion is None:
-        return "nothing in production"
+        return f"nothing in production{waiting}"
     before = f", before it {found.previous}" if found.previous is not None else ""
-    return f"version {found.champion} in production{before}"
+    return f"version {found.champion} in production{before}{waiting}"
+
+
+def _server(server: ServerStatus) -> str:
+    serves = [] if server.version is None else [f"version {server.version} (move {server.serial})"]
+    says = "; ".join([*serves, *([server.failed] if server.failed else [])]) or "no version"
+    return f"  {server.url}  process {server.pid} on {server.host}  {says}"
 
 
 def _text(found: Status) -> str:
@@ -58,5 +69,6 @@ def _text(found: Status) -> str:
         for event in sorted(newest.values(), key=lambda event: int(event["serial"]))[-SHOWN:]
     ]
     warnings = [f"warning: {warning}" for warning in found.warnings]
+    servers = ["servers", *map(_server, found.servers)] if found.servers else []
     header = f"{found.model}: {_champion(found)}"
-    return "\n".join([header, "versions", *versions, "journal (newest last)", *events, *warnings])
+    return "\n".join([header, *servers, "versions", *versions, "journal (newest last)", *events, *warnings])

@@ -14,6 +14,7 @@ from flows.gate import Champion, Gated
 from tasks.bundle.manifest import ServingEntry
 from tasks.bundle.write import BundleRequest, Winner
 from tasks.evaluation.choice import FAILED, REFUSED, Choice, release_exit_code
+from tasks.foundations.errors import Refused
 from tasks.promotion.control import Move
 from tasks.registry.jobs import PublishResult
 from tasks.registry.records import DECISION_TAG, ReleaseLog, RunRecord
@@ -93,7 +94,13 @@ class Story:
         self.promoted = True
         self.notes += move.warnings
         before = f"was {move.from_version}" if move.from_version is not None else "the first one"
-        self.end(f"promoted version {move.version} ({before})", 0)
+        count = len(move.servers)
+        answer = f"; {count} server{'s answer' if count > 1 else ' answers'} with it" if count else ""
+        self.end(f"promoted version {move.version} ({before}){answer}", 0)
+
+    def refused(self, refusal: Refused) -> None:
+        """Promotion says no: its first line is why; a server's log may follow, which is no part of a decision."""
+        self.end(f"refused: {str(refusal).partition(chr(10))[0]}", refusal.exit_code)
 
     @property
     def registered_version(self) -> int:

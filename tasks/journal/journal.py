@@ -204,10 +204,13 @@ class Journal:
             raise
         except sa.exc.DBAPIError as error:
             why = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
-            raise SlipwayError(
-                f"The journal {self.name} cannot be read or written: {why}. "
-                "Check that the database is there, has room and may be written by this user."
-            ) from error
+            next_move = "Check that the database is there, has room and may be written by this user."
+            if "database is locked" in why:
+                next_move = (
+                    f"Another process has held it for {BUSY_SECONDS} s: a backup, or a database browser? Let "
+                    "that end, then try again."
+                )
+            raise SlipwayError(f"The journal {self.name} cannot be read or written: {why}. {next_move}") from error
 
 
 def _with_driver(url: sa.URL) -> sa.URL:

@@ -8,7 +8,7 @@ from tasks.foundations.errors import SlipwayError
 from tasks.journal.event import Event, Phase
 from tasks.journal.fold import ModelState, fold, popped
 from tasks.promotion.control import Control
-from tasks.promotion.observation import observe
+from tasks.promotion.observation import observe, unheard
 from tasks.promotion.publish import History, pointers
 from tasks.serving.answers import Observation
 from tasks.serving.together import OutOfPatience
@@ -75,6 +75,7 @@ def make(
     warnings = history.switch(intent.serial)
     serial = expected_serial if reached == "moved" else note(control, intent, "moved", expected_serial).serial
     servers = observe(control, intent.model, history.digests, patience_s)
+    warnings += unheard(control, intent.model)
     try:
         note(control, intent, "done", note(control, intent, "observed", serial).serial)
     except SlipwayError as error:

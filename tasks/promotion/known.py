@@ -3,20 +3,24 @@
 from tasks.foundations.errors import DigestMismatch, InputError, Refused, SlipwayError
 from tasks.foundations.words import suggest
 from tasks.journal.fold import ModelState, fold
-from tasks.journal.journal import Journal
 from tasks.promotion.control import Control
 from tasks.promotion.publish import pointers
+from tasks.serving.staging import SAFE_NAME
 
 
-def check_model(journal: Journal, model: str) -> None:
+def check_model(control: Control, model: str) -> None:
     """Raise unless the journal knows the model.
 
     Raises:
+        DigestMismatch: it does not, and servers follow the model: its journal was lost. Whoever began a new one with a
+            release would lose the way back.
         InputError: it does not; the message lists those it knows, the nearest first.
     """
-    known = journal.models()
+    known = control.journal.models()
     if model in known:
         return
+    if SAFE_NAME.fullmatch(model):
+        check_servers(control, model)
     if not known:
         raise InputError(f"There is no model {model!r}: nothing has been registered yet. Run `release` first.")
     raise InputError(f"There is no model {model!r}. Known: {', '.join(known)}.{suggest(model, known)}")

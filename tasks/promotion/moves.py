@@ -5,6 +5,7 @@ server answers -> observed -> done. Each phase is written before the act that fo
 """
 
 import uuid
+from collections.abc import Callable
 
 from tasks.foundations.errors import Conflict, InputError, NotServing, Refused, SlipwayError
 from tasks.journal.event import Event, Kind
@@ -39,13 +40,17 @@ def promote(control: Control, model: str, version: int, order: Order) -> Move:
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
     """
     if order.digest is None:
-        check_model(control.journal, model)
+        check_model(control, model)
+    return _then_aligned(control, model, lambda: _promote(control, model, version, order))
+
+
+def _promote(control: Control, model: str, version: int, order: Order) -> Move:
     with control.exclusive(model, f"{order.actor}'s promote of version {version}"):
         _, state, settled = _settled(control, model)
         if order.digest is None:
             check_version(state, model, version)
         if state.champion == version or _applied(state, order, "promote", version):
-            return _nothing(control, model, "promote", state, f"{model} {version} is in production already.", settled)
+            return _nothing(model, "promote", state, f"{model} {version} is in production already.", settled)
         _check_expected(state, order, model)
         _check_promotable(state, order, model, version)
         return _carry_out(control, state, _intent(state, order, model, "promote", version), settled)
@@ -71,19 +76,35 @@ def rollback(control: Control, model: str, order: Order, to: int | None = None) 
         DigestMismatch: bundle or journal are not what they must be.
         SlipwayError: something could not be written; the champion is as before and the attempt is closed as undone.
     """
-    check_model(control.journal, model)
+    check_model(control, model)
+    return _then_aligned(control, model, lambda: _rollback(control, model, order, to))
+
+
+def _rollback(control: Control, model: str, order: Order, to: int | None) -> Move:
     target = "the version before" if to is None else f"version {to}"
     with control.exclusive(model, f"{order.actor}'s rollback to {target}"):
         before, state, settled = _settled(control, model)
         if _applied(state, order, "rollback", to) or (to is not None and to == state.champion):
             message = f"{model} {state.champion} is in production already; nothing was rolled back."
-            return _nothing(control, model, "rollback", state, message, settled)
+            return _nothing(model, "rollback", state, message, settled)
         if to is None and state.champion is not None and _taken_back(before, state):
             message = f"{model} {before.champion} is out of production already: {state.champion} serves."
-            return _nothing(control, model, "rollback", state, message, settled)
+            return _nothing(model, "rollback", state, message, settled)
         version = _version_to_go_back_to(state, model, to)
         _check_expected(state, order, model)
         return _carry_out(control, state, _intent(state, order, model, "rollback", version), settled)
+
+
+def _then_aligned(control: Control, model: str, move: Callable[[], Move]) -> Move:
+    """Make a move, and let the registry follow it once the model's lock is free: a registry may hang."""
+    try:
+        made = move()
+    except NotServing:
+        align(control, model)  # the version is a challenger no more
+        raise
+    if not (made.moved or made.warnings):  # nor was anything settled on the way
+        return made
+    return made.model_copy(update={"warnings": (*made.warnings, *align(control, model))})
 
 
 def _settled(control: Control, model: str) -> tuple[ModelState, ModelState, list[str]]:
@@ -181,15 +202,13 @@ def _carry_out(control: Control, state: ModelState, draft: Event, settled: list[
     except BaseException as error:
         _undo_after(control, intent, error)
         if isinstance(error, NotServing):
-            align(control, draft.model, fold(control.journal.events(draft.model)))  # it is a challenger no more
             raise NotServing(_undone_sentence(intent, error)) from error
         if isinstance(error, OSError):
             raise SlipwayError(f"{_undone_sentence(intent, error)} Check the disk's room and rights.") from error
         raise
     after = fold(control.journal.events(draft.model))
-    warnings = (*settled, *made.warnings, *align(control, draft.model, after))
     move = _move(control, after, intent, made)
-    return move.model_copy(update={"validation": tuple(validation), "warnings": warnings})
+    return move.model_copy(update={"validation": tuple(validation), "warnings": (*settled, *made.warnings)})
 
 
 def _go_through(control: Control, history: History, intent: Event) -> tuple[list[Validation], Made]:
@@ -203,13 +222,14 @@ def _go_through(control: Control, history: History, intent: Event) -> tuple[list
 
 
 def _undo_after(control: Control, intent: Event, error: BaseException) -> None:
-    reason = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0]  # a server's log is for who gave the command
     try:
         undo(control, intent, reason)
     except (SlipwayError, OSError) as second:
+        too = "for the same reason" if str(second) == str(error) else f"too ({second})"
         raise SlipwayError(
-            f"The {intent.kind} of {intent.model} {intent.version} failed ({reason}), and undoing it failed too "
-            f"({second}). Run `reconcile`: it finishes or undoes the move."
+            f"The {intent.kind} of {intent.model} {intent.version} failed ({reason}), and undoing it failed {too}. "
+            "Run `reconcile`: it finishes or undoes the move."
         ) from error
 
 
@@ -256,11 +276,10 @@ def _servers(made: Made) -> str:
     return f"{count} server{'s answer' if count > 1 else ' answers'} with it, after {slowest:.0f} ms."
 
 
-def _nothing(control: Control, model: str, kind: Kind, state: ModelState, message: str, settled: list[str]) -> Move:
+def _nothing(model: str, kind: Kind, state: ModelState, message: str, settled: list[str]) -> Move:
     champion = state.champion
     if champion is None:
         raise SlipwayError(f"{message} But the journal names no champion of {model}. Look at `status`.")
-    warnings = [*settled, *(align(control, model, state) if settled else [])]
     return Move(
         model=model,
         kind=kind,
@@ -269,5 +288,5 @@ def _nothing(control: Control, model: str, kind: Kind, state: ModelState, messag
         moved=False,
         attempt=None,
         message=message,
-        warnings=tuple(warnings),
+        warnings=tuple(settled),
     )

@@ -9,6 +9,7 @@ from tasks.promotion.control import Control
 from tasks.promotion.publish import History, pointers
 from tasks.serving._target import ServingTarget, present
 from tasks.serving.answers import Observation
+from tasks.serving.nodes import silent
 from tasks.serving.pointer import Pointer
 from tasks.serving.together import together
 
@@ -31,6 +32,16 @@ def observe(
     questions = _questions(control, model, digests)
     ask = [partial(serving.observe, control.serving_root, model, pointer) for serving, pointer in questions]
     return [answer for answers in together(ask, patience_s) for answer in answers]
+
+
+def unheard(control: Control, model: str) -> list[str]:
+    """A sentence for every server of another machine that nobody waited for, because it has been silent for long."""
+    return [
+        f"The server {node.url} (process {node.pid} on {node.host}) has not been heard of for {age:.0f} s; it will "
+        f"follow when it is back. If it is gone for good, remove nodes/{node.id}.json in {control.serving_root}."
+        for kind in pointers(control, model)
+        for node, age in silent(control.serving_root, model, kind)
+    ]
 
 
 def complaints(control: Control, model: str, digests: Mapping[int, str]) -> list[str]:

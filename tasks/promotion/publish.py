@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tasks.bundle.manifest import Manifest, ServingEntry
 from tasks.bundle.verify import verify
 from tasks.foundations.errors import Conflict, DigestMismatch, Refused, SlipwayError
@@ -199,8 +201,19 @@ def prune(control: Control, model: str, keep: Iterable[int], dry_run: bool = Fal
     return [f"{kind}/{model}/{version}" for kind, versions in gone.items() for version in versions]
 
 
+def _parsed(manifest: Manifest, entry: ServingEntry) -> ServingTarget:
+    try:
+        return parse({"kind": entry.kind, "target": entry.target, **entry.settings})
+    except ValidationError as error:  # it was sealed before its kind refused them
+        why = "; ".join(str(detail["msg"]).removeprefix("Value error, ") for detail in error.errors())
+        raise Refused(
+            f"The bundle of release {manifest.made_by.release} has impossible settings of {entry.kind}: {why}. Correct "
+            "`serving` in the config and release anew."
+        ) from error
+
+
 def _publication(folder: Path, manifest: Manifest, entry: ServingEntry) -> Publication:
-    serving = parse({"kind": entry.kind, "target": entry.target, **entry.settings})
+    serving = _parsed(manifest, entry)
     target = manifest.targets.get(entry.target)
     if target is None or target.form != serving.form:
         what = f"is {target.form}" if target else "does not exist"

@@ -34,7 +34,7 @@ def reconcile(control: Control, model: str) -> Repairs:
         DigestMismatch: the journal was changed by hand, or is not that of what is served.
         SlipwayError, OSError: a pointer, or the champion's bundle, cannot be read or written.
     """
-    check_model(control.journal, model)
+    check_model(control, model)
     with control.exclusive(model, "reconcile"):
         done = settle(control, model)
         state = fold(control.journal.events(model))
@@ -48,7 +48,7 @@ def reconcile(control: Control, model: str) -> Repairs:
         done += history.copied
         done += [f"{kind}: pointed to {_named(after.get(kind))} again" for kind in changed]
         silent = complaints(control, model, state.digests)
-        return Repairs(done=tuple(done), failed=(*silent, *align(control, model, state)))
+    return Repairs(done=tuple(done), failed=(*silent, *align(control, model)))
 
 
 def reconcile_all(control: Control) -> dict[str, Repairs]:
@@ -81,7 +81,7 @@ def retain(control: Control, model: str, keep: int, dry_run: bool = False) -> li
         InputError: no such model.
         Conflict: a living process is moving the model.
     """
-    check_model(control.journal, model)
+    check_model(control, model)
     with control.exclusive(model, "retention"):
         if not dry_run:
             settle(control, model)

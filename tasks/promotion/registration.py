@@ -2,7 +2,6 @@
 
 from tasks.foundations.errors import Conflict
 from tasks.journal.event import Event
-from tasks.journal.fold import fold
 from tasks.promotion.aliases import align
 from tasks.promotion.control import Control, Order
 
@@ -58,5 +57,4 @@ def announce(control: Control, model: str) -> list[str]:
     Returns:
         A warning if the registry refused.
     """
-    with control.exclusive(model, "aliases", WAIT_SECONDS):
-        return align(control, model, fold(control.journal.events(model)))
+    return align(control, model)

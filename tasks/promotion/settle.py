@@ -77,11 +77,11 @@ def _try(control: Control, model: str, patience_s: float | None) -> list[str]:
     try:
         with control.exclusive(model, ACTOR):
             done = settle(control, model, patience_s)
-            return done + (align(control, model, fold(control.journal.events(model))) if done else [])
     except Conflict:
         raise
     except (SlipwayError, OSError) as error:
         return [f"what a killed process left could not be settled: {error}"]
+    return done + (align(control, model) if done else [])
 
 
 def _close(control: Control, intent: Event, last: Event, state: ModelState, patience_s: float | None) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from tasks.bundle.golden import check_golden, read_golden
 from tasks.foundations.errors import GoldenMismatch, Refused
 from tasks.serving._oip_client import Client
-from tasks.serving._trial_server import TrialServer
+from tasks.serving._trial_server import ServerFailed, TrialServer
 from tasks.serving.answers import Validation
 from tasks.serving.oip_wire import Array
 from tasks.serving.pointer import Pointer
@@ -38,7 +38,8 @@ def validate(root: Path, model: str, pointer: Pointer, trial: Trial) -> Validati
         trial: what it must show.
 
     Raises:
-        Refused: it does not; the message has the figures and the end of the server's log.
+        Refused: it does not. The first line of the message says why, with the figures; where the server itself
+            failed, the end of its log follows.
     """
     folder = folder_of(root, KIND, model) / str(pointer.version)
     what = f"Version {pointer.version} of {model} gets no traffic"
@@ -48,9 +49,13 @@ def validate(root: Path, model: str, pointer: Pointer, trial: Trial) -> Validati
     with TrialServer(root, model, pointer, trial) as server:
         try:
             return _try(server, folder, model, pointer, trial)
-        except (Refused, GoldenMismatch, OSError, http.client.HTTPException, ValueError) as error:
-            why = server.killed_because or _sentence(error)
-            raise Refused(f"{what}: {why} The end of its server's log:\n{server.log_end()}") from error
+        except (Refused, GoldenMismatch) as error:
+            raise Refused(_line(f"{what}: {error}")) from error
+        except (ServerFailed, OSError, http.client.HTTPException, ValueError) as error:
+            if server.killed_because:
+                raise Refused(f"{what}: {server.killed_because}") from error
+            log = f"The end of its server's log:\n{server.log_end()}"
+            raise Refused(f"{_line(f'{what}: {_failure(server, error)}')}\n{log}") from error
 
 
 def _try(server: TrialServer, folder: Path, model: str, pointer: Pointer, trial: Trial) -> Validation:
@@ -121,9 +126,15 @@ def _percentile(times: list[float], percent: float) -> float:
     return float(np.percentile(times, percent))
 
 
-def _sentence(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "its server did not answer in time."
-    if isinstance(error, (Refused, GoldenMismatch)):
+def _failure(server: TrialServer, error: Exception) -> str:
+    if isinstance(error, ServerFailed):
         return str(error)
-    return f"its server failed ({type(error).__name__}: {error})."
+    if isinstance(error, TimeoutError):
+        return "its server did not answer in time"
+    how = "" if isinstance(error, ValueError) else server.ended()  # it has answered, and runs
+    return f"its server failed: {how or f'{type(error).__name__}: {error}'}"
+
+
+def _line(text: str) -> str:
+    """One sentence in one line, as the journal and `status` have it."""
+    return f"{' '.join(text.split()).rstrip('.')}."

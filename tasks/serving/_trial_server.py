@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from tasks.foundations.errors import Refused
 from tasks.serving.pointer import Pointer
 from tasks.serving.server.memory import available_bytes
 from tasks.serving.server.settings import ServeSettings
@@ -22,6 +22,12 @@ COMMAND = (sys.executable, "-m", "tasks.serving.server")
 CODE = Path(__file__).parents[2]
 POLL_S = 0.02
 LOG_BYTES = 4000
+ENDS_WITHIN_S = 1.0
+"""How long a process that has hung up may take to be gone."""
+
+
+class ServerFailed(Exception):
+    """It did not start, or has ended; the message is the end of a sentence. What it wrote may say why."""
 
 
 class TrialServer:
@@ -59,7 +65,7 @@ class TrialServer:
         """Start it; milliseconds until it answers.
 
         Raises:
-            Refused: it ends, says that it cannot, or takes too long.
+            ServerFailed: it ends, says that it cannot, or takes too long.
         """
         begin = time.monotonic()
         out, its_end = os.pipe()
@@ -77,7 +83,7 @@ class TrialServer:
         line = self._first_line(out, begin + self._trial.start_s)
         said = json.loads(line) if line.startswith(b"{") else {}
         if "url" not in said:
-            raise Refused(f"its server did not start: {said.get('error') or 'it ended without a word'}")
+            raise ServerFailed(f"its server did not start: {said.get('error') or self.ended() or 'it said nothing'}")
         self.url = str(said["url"])
         return 1000 * (time.monotonic() - begin)
 
@@ -86,7 +92,7 @@ class TrialServer:
         while not line.endswith(b"\n"):
             ready, _, _ = select.select([out], [], [], max(0, deadline - time.monotonic()))
             if not ready:
-                raise Refused(f"its server was not ready within {self._trial.start_s:g} s.")
+                raise ServerFailed(f"its server was not ready within {self._trial.start_s:g} s.")
             more = os.read(out, 65536)
             if not more:
                 break
@@ -99,13 +105,23 @@ class TrialServer:
             self._peak = max(self._peak, now)
             if self._limit is not None and now > self._limit:
                 self.killed_because = (
-                    f"its server took {now / 1e6:,.0f} MB of memory; at most {self._limit / 1e6:,.0f} MB "
-                    f"{'are allowed' if self._trial.memory_mb else 'are free here'}."
+                    f"its server passed the {self._limit / 1e6:,.0f} MB of memory that "
+                    f"{'are allowed' if self._trial.memory_mb else 'are free here'} and was ended then. That counts "
+                    "the whole process, of which an empty server takes about 90 MB."
                 )
                 if self._process is not None:
                     self._process.kill()
                 return
             time.sleep(POLL_S)
+
+    def ended(self) -> str:
+        """How it has ended, `it ended with exit code 1`; empty if it runs."""
+        if self._process is None:
+            return ""
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(ENDS_WITHIN_S)
+            return f"it was killed by {_signal(-code)}" if code < 0 else f"it ended with exit code {code}"
+        return ""
 
     def peak_bytes(self) -> int:
         """The largest resident memory so far."""
@@ -117,6 +133,15 @@ class TrialServer:
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - LOG_BYTES))
         return self._log.read().decode(errors="replace").strip() or "(it is empty)"
+
+
+def _signal(number: int) -> str:
+    """`SIGSEGV`, and who sends it where that is known."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name}, as the system does when memory runs out" if number == signal.SIGKILL else name
 
 
 def _memory(pid: int) -> int | None:

@@ -1,7 +1,7 @@
 """Which server processes follow the serving folder: each writes a small file there and keeps its time fresh.
 
 A move is done when every one of them answered with the new version. A file in the folder that both sides share needs
-no other service, and a process that was killed is told from one that only hangs by the age of its file.
+no other service. Here the process itself tells whether it is alive; of another machine only the age of its file can.
 """
 
 import os
@@ -19,7 +19,7 @@ from tasks.foundations.record import Record
 FOLDER = "nodes"
 BEAT_SECONDS = 2.0
 LOST_SECONDS = 15.0
-"""A node whose file is older is gone; one that is younger and silent holds a move up."""
+"""A node of another machine whose file is older is not waited for; one that is younger and silent holds a move up."""
 
 
 class Node(Record):
@@ -76,19 +76,44 @@ def deregister(root: Path, node: Node) -> None:
 def living(root: Path, model: str | None = None, kind: str = "onnx_server") -> list[Node]:
     """The nodes that have to answer for a model (None: for any); files of processes that were killed are removed.
 
-    A node of another machine whose file is older than `LOST_SECONDS` is left out: it will follow the pointer when it
-    is back.
+    A process of this machine that is alive has to, however long it has been silent: one that was stopped still holds
+    connections, and answers them with the old version when it goes on. See `silent` for those that are left out.
     """
+    found = _registered(root, model, kind)
+    return [node for node, age in found if node.is_here or age < LOST_SECONDS]
+
+
+def silent(root: Path, model: str, kind: str = "onnx_server") -> list[tuple[Node, float]]:
+    """Nodes of other machines that nobody waits for, and for how many seconds they have not been heard of."""
+    found = _registered(root, model, kind)
+    return [(node, age) for node, age in found if not node.is_here and age >= LOST_SECONDS]
+
+
+def _registered(root: Path, model: str | None, kind: str) -> list[tuple[Node, float]]:
+    """Nodes and the ages of their files; those of processes that have ended here are removed."""
     found = []
     for path in sorted((root / FOLDER).glob("*.json")):
         with suppress(OSError, ValidationError):  # it deregisters just now, or is half of another version
             node = Node.model_validate_json(path.read_bytes())
-            age = time.time() - path.stat().st_mtime
-            if node.is_here and not is_alive(node.pid):
+            heard = path.stat().st_mtime
+            age = time.time() - heard
+            if node.is_here and (not is_alive(node.pid) or (age >= LOST_SECONDS and _began(node.pid) > heard)):
                 deregister(root, node)
-            elif age < LOST_SECONDS and node.kind == kind and (model is None or node.serves(model)):
-                found.append(node)
+            elif node.kind == kind and (model is None or node.serves(model)):
+                found.append((node, age))
     return found
+
+
+def _began(pid: int) -> float:
+    """When a process began, as `time.time()` counts; 0 where that cannot be told.
+
+    After a restart of the machine the id of a node may be another process's, which must not be waited for: it began
+    after the node's last beat.
+    """
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _path(root: Path, node_id: str) -> Path:

@@ -6,6 +6,7 @@ not: it may still hold connections and answer them with the old version.
 
 import http.client
 import json
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ WAIT_S = 5.0
 """How long a node may keep one question before it says how far it is."""
 SLACK_S = 2.0
 PAUSE_S = 0.05
+LOOK_S = 0.5
+"""How long a look at what servers say may take, all of them together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,23 @@ def observe(root: Path, model: str, pointer: Pointer, limit_s: float) -> list[Ob
     question = _Question(root, model, pointer, limit_s)
     answers = together([partial(_ask, question, node) for node in living(root, model)])
     return [answer for answer in answers if answer is not None]
+
+
+def look(nodes: list[Node]) -> dict[str, dict[str, Any]]:
+    """What nodes say that they serve: model -> entry, by the id of the node; one that does not answer is absent."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def ask(node: Node) -> None:
+        with suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            found[node.id] = dict(_send(node, "GET", "/status", LOOK_S)["models"])
+
+    deadline = time.monotonic() + LOOK_S
+    threads = [threading.Thread(target=ask, args=(node,), daemon=True, name="look") for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+    return dict(found)
 
 
 def _ask(question: _Question, node: Node) -> Observation | None:
@@ -91,9 +111,13 @@ def _follow(node: Node, question: _Question, left_s: float) -> dict[str, Any]:
     """
     wait_s = min(WAIT_S, left_s)
     query = urlencode({"serial": question.pointer.serial, "wait_s": round(wait_s, 3)})
-    connection = http.client.HTTPConnection(urlsplit(node.admin).netloc, timeout=min(left_s, WAIT_S + SLACK_S))
+    return _send(node, "POST", f"/follow/{question.model}?{query}", min(left_s, WAIT_S + SLACK_S))
+
+
+def _send(node: Node, method: str, path: str, timeout_s: float) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(urlsplit(node.admin).netloc, timeout=timeout_s)
     try:
-        connection.request("POST", f"/follow/{question.model}?{query}")
+        connection.request(method, path)
         response = connection.getresponse()
         content = response.read()
     finally:

@@ -1,9 +1,9 @@
 """Slipway's own server: follows `pointer.json` in `<root>/onnx_server/<model>/` and runs the ONNX file it names."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.foundations.record import Record
 from tasks.serving import onnx_observation, staging
@@ -39,6 +39,15 @@ class OnnxServer(Record):
     validation: Trial = Field(
         default_factory=Trial, description="The trial in a server of its own that a version must pass before traffic."
     )
+
+    @model_validator(mode="after")
+    def _answers_in_time(self) -> Self:
+        if self.batching is not None and self.batching.max_delay_ms >= self.deadline_ms:
+            raise ValueError(
+                f"batching.max_delay_ms ({self.batching.max_delay_ms:g}) must be below deadline_ms "
+                f"({self.deadline_ms:g}): a request that is alone would wait for others until it is too late"
+            )
+        return self
 
     def settings(self) -> dict[str, Any]:
         """Deadline, queue and batching, for every node."""

@@ -13,7 +13,10 @@ class Trial(Record):
         None, gt=0, description="What 99 of 100 of them must be faster than; left out, `deadline_ms`."
     )
     memory_mb: float | None = Field(
-        None, gt=0, description="Memory that the server may take at most; left out, what this machine has free."
+        None,
+        gt=0,
+        description="Memory that the whole process may take at most, of which an empty server takes about 90; left "
+        "out, what this machine has free.",
     )
     start_s: float = Field(
         60.0, gt=0, le=3600, description="How long it may take until it is ready, and for one answer."

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from promotion_world import ANN, World
 
-from tasks.foundations.errors import DigestMismatch, Refused
+from tasks.foundations.errors import DigestMismatch, InputError, Refused, SlipwayError
+from tasks.journal.event import Event
 from tasks.journal.journal import Journal
 from tasks.promotion import known
 from tasks.promotion.moves import promote, rollback
@@ -195,6 +196,52 @@ def test_a_journal_that_is_not_that_of_what_is_served_moves_nothing(lost: World,
     assert lost.served == {"onnx_server": 2, "tf_serving": 2}
     assert lost.phases == []
     assert "it was lost or reset" in status(lost.control, "digits").warnings[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda c: promote(c, "digits", 2, ANN),
+        lambda c: rollback(c, "digits", ANN),
+        lambda c: reconcile(c, "digits"),
+        lambda c: status(c, "digits"),
+    ],
+)
+def test_nobody_is_told_to_begin_a_second_history_of_what_is_served(
+    lost: World, command: Callable[..., object]
+) -> None:
+    with pytest.raises(DigestMismatch, match=r"serves version 2 of digits .* ends at 0: it was lost") as caught:
+        command(lost.control)
+
+    assert "release" not in str(caught.value)
+    with pytest.raises(InputError, match="There is no model 'cats': nothing has been registered"):
+        status(lost.control, "cats")
+
+
+def test_settings_that_were_possible_when_a_version_was_sealed_are_refused_in_words(second: World) -> None:
+    second.settings["onnx_server"] = {"deadline_ms": 20, "batching": {"max_delay_ms": 50}}
+    record_version(second.control, "digits", 3, second.bundle(3), ANN)
+
+    with pytest.raises(
+        Refused, match=r"release r1 has impossible settings of onnx_server: batching.max_delay_ms \(50\)"
+    ):
+        promote(second.control, "digits", 3, ANN)
+    assert second.served == {"onnx_server": 2, "tf_serving": 2}
+
+
+def test_a_journal_that_fails_twice_is_quoted_once(second: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    second.register(3)
+    original = Journal.append
+
+    def gone(self: Journal, event: Event, expected_serial: int | None = None) -> Event:
+        if event.phase == "intent":
+            return original(self, event, expected_serial)
+        raise SlipwayError("connection refused")
+
+    monkeypatch.setattr(Journal, "append", gone)
+    with pytest.raises(SlipwayError, match="undoing it failed for the same reason") as caught:
+        promote(second.control, "digits", 3, ANN)
+    assert str(caught.value).count("connection refused") == 1
 
 
 def test_what_is_served_and_no_journal_knows_is_named(lost: World) -> None:

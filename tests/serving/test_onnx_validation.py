@@ -1,5 +1,6 @@
 """A trial lets through what loads, answers as released and keeps its limits, and nothing else; it leaves no process."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,26 +105,72 @@ def test_a_copy_that_lacks_what_a_trial_needs_is_refused_with_its_name(
 @pytest.mark.parametrize(
     ("how", "trial", "why"),
     [
-        ("answers NaN", {}, "differs from its golden answer by nan"),
-        ("answers otherwise", {}, r"differs from its golden answer by 0\.5"),
-        ("answers otherwise under load", {}, "Under load, output 'scores' of golden row"),
-        ("is slow", {"p99_ms": 5.0}, r"p99 of 30 requests is [0-9.]+ ms \(p50 [0-9.]+ ms\); at most 5 ms"),
-        ("eats memory", {"memory_mb": 150}, r"took [0-9,]+ MB of memory; at most 150 MB are allowed"),
-        ("answers nothing", {"start_s": 3.0}, "did not answer in time"),
-        ("never gets ready", {"start_s": 2.0}, "was not ready within 2 s"),
-        ("dies at once", {}, "it ended without a word"),
-        ("dies of a request", {}, "its server failed"),
-        ("says why it cannot", {}, "version 1 has no weights"),
-        ("refuses", {}, "HTTP 500: .*the model failed"),
+        ("answers nothing", {"start_s": 3.0}, "its server did not answer in time"),
+        ("never gets ready", {"start_s": 2.0}, "its server was not ready within 2 s"),
+        ("dies at once", {}, "its server did not start: it ended with exit code 5"),
+        ("dies of a request", {}, "its server failed: it ended with exit code 3"),
+        ("says why it cannot", {}, "its server did not start: version 1 has no weights"),
+        ("refuses", {}, r'its server failed: ValueError: HTTP 500: {"error": "the model failed"}'),
     ],
 )
-def test_what_goes_wrong_is_refused_with_figures_and_the_servers_words(
+def test_a_server_that_fails_is_refused_in_one_line_with_its_log_below(
     root: Path, faulty: Callable[[str], None], started: list[Any], how: str, trial: dict[str, Any], why: str
 ) -> None:
     faulty(how)
 
-    with pytest.raises(Refused, match=rf"(?s)Version 1 of digits gets no traffic: .*{why}.*words in the log"):
+    with pytest.raises(Refused) as caught:
         serving(Trial(**{"requests": 30, **trial})).validate(root, "digits", 1, payload(root))
+    first, *log = str(caught.value).splitlines()
+    assert first == f"Version 1 of digits gets no traffic: {why}."
+    assert log == ["The end of its server's log:", "words in the log"]
+    assert [process.poll() is not None for process in started] == [True]
+
+
+def test_a_signal_that_ends_the_server_at_its_start_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dies = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(_trial_server, "COMMAND", (sys.executable, "-c", dies))
+
+    with pytest.raises(Refused, match=r"its server did not start: it was killed by SIGSEGV\.\nThe end of"):
+        serving(Trial()).validate(root, "digits", 1, payload(root))
+
+
+def test_a_signal_that_ends_the_server_later_is_named_with_who_may_have_sent_it(
+    root: Path, faulty: Callable[[str], None], started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = _oip_client.Client.infer
+
+    def killed_before(self: _oip_client.Client, feeds: dict[str, Any]) -> dict[str, Any]:
+        started[0].send_signal(signal.SIGKILL)
+        return original(self, feeds)
+
+    faulty("works")
+    monkeypatch.setattr(_oip_client.Client, "infer", killed_before)
+    with pytest.raises(Refused, match=r"failed: it was killed by SIGKILL, as the system does when memory runs out\.\n"):
+        serving(Trial()).validate(root, "digits", 1, payload(root))
+
+
+@pytest.mark.parametrize(
+    ("how", "trial", "why"),
+    [
+        ("answers NaN", {}, "Output 'scores' differs from its golden answer by nan"),
+        ("answers otherwise", {}, r"Output 'scores' differs from its golden answer by 0\.5"),
+        ("answers otherwise under load", {}, "Under load, output 'scores' of golden row"),
+        ("is slow", {"p99_ms": 5.0}, r"p99 of 30 requests is [0-9.]+ ms \(p50 [0-9.]+ ms\); at most 5 ms"),
+        (
+            "eats memory",
+            {"memory_mb": 150},
+            "its server passed the 150 MB of memory that are allowed and was ended then. .* an empty server takes",
+        ),
+    ],
+)
+def test_a_server_that_works_and_is_not_good_enough_is_refused_with_figures_and_no_log(
+    root: Path, faulty: Callable[[str], None], started: list[Any], how: str, trial: dict[str, Any], why: str
+) -> None:
+    faulty(how)
+
+    with pytest.raises(Refused, match=f"^Version 1 of digits gets no traffic: {why}.*[.]$") as caught:
+        serving(Trial(**{"requests": 30, **trial})).validate(root, "digits", 1, payload(root))
+    assert "log" not in str(caught.value)
     assert [process.poll() is not None for process in started] == [True]
 
 

@@ -45,7 +45,7 @@ async def serve(host: "Host", address_host: str, port: int) -> tuple[Any, int]:
             # gRPC's default is to share a port with whoever asks: a second server would silently take half of the
             # first one's clients. Only workers, which have a parent, are meant to.
             ("grpc.so_reuseport", int(host.settings.parent is not None)),
-        ]
+        ],
     )
     open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Calls(host), server)
     address = f"[{address_host}]:{port}" if ":" in address_host else f"{address_host}:{port}"

@@ -1,8 +1,8 @@
 """The waiting line in front of one model: bounded, in order, by deadline, and run in batches where that is asked for.
 
-A request is first admitted and then run on a later turn of the event loop. So a burst is counted and its end refused
-at once, before any of it is run: without that, requests would wait unseen in their sockets, where no limit and no
-deadline reaches them. Models of under a millisecond run on the event loop itself, because handing them to a thread
+The first request of a turn of the event loop is run at once; others are admitted and run on later turns. So a burst is
+counted and its end refused before most of it is run: without that, requests would wait unseen in their sockets, where no
+limit and no deadline reaches them. Models of under a millisecond run on the event loop itself, because handing them to a thread
 costs more than running them; slower ones run in threads, one call a core.
 """
 
@@ -74,6 +74,7 @@ class Line:
         self._on_run = on_run
         self._waiting: deque[Job] = deque()
         self._timer: asyncio.Handle | None = None
+        self._ran_now = False  # a request in this turn of the event loop
         self._patient = False  # the timer waits for a batch to be filled
         self._running = 0
         self._at_once = 1  # calls that may be made side by side
@@ -120,9 +121,23 @@ class Line:
         resident.active += 1
         if self.served.batching:  # their calls are shared
             expected_s = min(expected_s, resident.row_s * rows + resident.run_s / self.served.batching.max_size)
-        self._waiting.append(Job(resident, feeds, rows, deadline, now, expected_s, told, gone))
+        job = Job(resident, feeds, rows, deadline, now, expected_s, told, gone)
+        if self._is_alone(job):
+            self._ran_now = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+            self._finish([job], *self._call([job]))
+            return
+        self._waiting.append(job)
         self._ahead_s += expected_s
         self._wake()
+
+    def _is_alone(self, job: Job) -> bool:
+        """Whether a request needs not wait for the next turn: the first of this one, and nothing else is there."""
+        there = self._ran_now or self._waiting or self._running or self.served.batching
+        return not there and not _is_long(job) and job.deadline - job.came >= job.expected_s
+
+    def _next_turn(self) -> None:
+        self._ran_now = False
 
     async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
         """Wait, and be run.

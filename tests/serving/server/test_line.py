@@ -69,9 +69,10 @@ def test_a_burst_beyond_the_queue_is_refused_at_once_and_the_rest_is_answered(
 
     answers = asyncio.run(gather(*(ask(line, model, ROWS[i : i + 1]) for i in range(10))))
 
-    assert reasons(answers) == ["ok"] * 4 + ["overload"] * 6
+    answered = 5 if kind == "resident" else 4  # the first is run at once where that is a matter of microseconds
+    assert reasons(answers) == ["ok"] * answered + ["overload"] * (10 - answered)
     assert answers[-1].retry_after_s == 1 and "4 requests wait, at most 4 may" in answers[-1].message
-    for i in range(4):
+    for i in range(answered):
         np.testing.assert_allclose(answers[i]["y"], model.version * ROWS[i : i + 1])
     assert len(line) == 0 and model.active == 0
 
@@ -114,7 +115,10 @@ def test_one_slow_call_does_not_have_everything_after_it_refused(resident: Resid
     line = line_of(Ran())
     line._slower = 1e6  # as after a call of half a minute
 
-    answers = [asyncio.run(gather(ask(line, resident, within_s=0.5)))[0] for _ in range(40)]
+    async def two() -> list[Any]:
+        return await gather(ask(line, resident), ask(line, resident, within_s=0.5))
+
+    answers = [asyncio.run(two())[1] for _ in range(60)]
 
     assert reasons(answers)[0] == "overload" and reasons(answers)[-1] == "ok"
 
@@ -225,14 +229,14 @@ def test_a_client_that_left_is_not_run(resident: Resident) -> None:
 
     async def leave() -> None:
         line = line_of(ran)
-        task = asyncio.create_task(ask(line, resident))
+        tasks = [asyncio.create_task(ask(line, resident)) for _ in range(3)]
         await asyncio.sleep(0)
-        task.cancel()
-        await ask(line, resident)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(leave())
 
-    assert ran.rows == [1] and resident.active == 0
+    assert ran.rows == [1, 1] and resident.active == 0
 
 
 def test_calls_of_a_slow_model_leave_the_event_loop_free(slow: Resident) -> None:

@@ -1,9 +1,9 @@
 """The waiting line in front of one model: bounded, in order, by deadline, and run in batches where that is asked for.
 
 The first request of a turn of the event loop is run at once; others are admitted and run on later turns. So a burst is
-counted and its end refused before most of it is run: without that, requests would wait unseen in their sockets, where no
-limit and no deadline reaches them. Models of under a millisecond run on the event loop itself, because handing them to a thread
-costs more than running them; slower ones run in threads, one call a core.
+counted and its end refused before most of it is run: without that, requests would wait unseen in their sockets, where
+no limit and no deadline reaches them. Calls of under a millisecond are made on the event loop itself, because handing
+them to a thread costs more than making them; longer ones are made in threads, one a core.
 """
 
 import asyncio

@@ -4,6 +4,7 @@ Errors have one form, `{"error": sentence}`, in both protocols. No request's con
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ MOST_JSON_NUMBERS = 2**20
 """Of one answer; more must be asked for as bytes."""
 BODIES = 4
 """So many of the largest bodies may be on their way at once; the next ones are told to wait."""
+log = logging.getLogger(__name__)
 JSON_TYPE: Header = (b"content-type", b"application/json")
 HEAD = b"inference-header-content-length"
 OIP, TFS = "v2", "v1"
@@ -138,6 +140,9 @@ class App:
             self._ask(question, question.decode(body), done)
         except Rejected as no:
             self._refuse(call, no, done)
+        except Exception as error:  # the client waits for an answer, whatever this is
+            log.exception("a request to %s could not be answered", call.protocol)
+            self._refuse(call, Rejected("model", f"The server failed: {type(error).__name__}."), done)
 
     async def _predict(self, call: Call, scope: Scope, receive: Receive) -> tuple[int, bytes, list[Header]]:
         """As `begin`, for a body that is still on its way, or large."""

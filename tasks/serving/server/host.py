@@ -94,15 +94,21 @@ class Host:
         looking: dict[str, asyncio.Task[None]] = {}
         while True:
             await asyncio.sleep(self.settings.poll_s)
-            self._add(await asyncio.to_thread(self._names))
+            try:
+                self._add(await asyncio.to_thread(self._names))
+            except Exception:  # a look that fails must not end the looking
+                log.exception("the serving folder could not be read")
             self.count_waiting()
             for name, model in self.models.items():
                 before = looking.get(name)
-                if before is not None and not before.done():
-                    continue
-                if before is not None and not before.cancelled() and before.exception() is not None:
-                    log.error("%s: its pointer could not be followed", name, exc_info=before.exception())
-                looking[name] = asyncio.create_task(model.follow())
+                if before is None or before.done():
+                    looking[name] = asyncio.create_task(self._follow(name, model))
+
+    async def _follow(self, name: str, model: Hosted) -> None:
+        try:
+            await model.follow()
+        except Exception:  # as above
+            log.exception("%s: its pointer could not be followed", name)
 
     async def _beat(self, node: Node) -> None:
         complained = False

@@ -513,8 +513,8 @@ def test_a_client_that_leaves_frees_its_version(root):
         call = world.stub.ModelInfer.future(request({"a": ROWS, "b": ROWS}), timeout=HANG_S)
         wait_until(lambda: resident.active)
         call.cancel()
+        resident.let_go.set()  # a call that is being made keeps its version until it ends
         wait_until(lambda: not resident.active)
-        resident.let_go.set()
         assert world.stub.ServerLive(pb.ServerLiveRequest()).live
 
 

@@ -29,6 +29,8 @@ Told = Callable[["Feeds | Rejected"], None]
 
 INLINE_SECONDS = 0.001
 """Calls shorter than this run on the event loop."""
+MARGIN = 4
+"""Deviations that a call may take longer than usual and still be answered in time (as TCP's time-out, RFC 6298)."""
 SLICE_SECONDS = 0.002
 """How long calls may hold the event loop before sockets are looked at again."""
 
@@ -218,7 +220,7 @@ class Line:
             job = self._waiting[0]
             if job.gone():
                 self._next().tell({})
-            elif job.deadline - now < job.expected_s * (self._slower + 2 * self._spread):
+            elif job.deadline - now < job.expected_s * (self._slower + MARGIN * self._spread):
                 self._next()
                 self._forget_a_little()
                 job.tell(self._overload("the deadline would pass before it is answered"))

@@ -119,21 +119,20 @@ class App:
         else:
             await _send(send, *await self._predict(call, scope, receive))
 
-    def answers(self, scope: Scope) -> bool:
-        """Whether a request is a prediction, for which `begin` is the short way."""
-        return scope["method"] == "POST" and parse(scope["path"]) is not None
-
-    def begin(self, scope: Scope, body: bytes, done: Done) -> None:
+    def begin(self, scope: Scope, body: bytes, done: Done) -> bool:
         """Answer a prediction whose whole body is there; neither a task nor a message is made for it.
 
         Args:
             scope: of the request.
             body: at most `LARGE_BYTES`.
             done: called once with status, body and headers, now or on a later turn of the event loop.
+
+        Returns:
+            False, and nothing is done, if it is no prediction.
         """
-        call = parse(scope["path"])
+        call = parse(scope["path"]) if scope["method"] == "POST" else None
         if call is None:
-            raise ValueError(f"{scope['path']} is no prediction")
+            return False
         done = self._counted(call, scope, done)
         try:
             question = self._question(call, scope)
@@ -143,6 +142,7 @@ class App:
         except Exception as error:  # the client waits for an answer, whatever this is
             log.exception("a request to %s could not be answered", call.protocol)
             self._refuse(call, Rejected("model", f"The server failed: {type(error).__name__}."), done)
+        return True
 
     async def _predict(self, call: Call, scope: Scope, receive: Receive) -> tuple[int, bytes, list[Header]]:
         """As `begin`, for a body that is still on its way, or large."""

@@ -22,6 +22,7 @@ from tasks.foundations.errors import SlipwayError
 from tasks.serving.served import Served
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.resident import Resident
+from tasks.serving.server.tensors import is_finite
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
@@ -301,7 +302,7 @@ def _run_one(job: Job) -> Feeds | Rejected:
 
 def _finite(outputs: Feeds) -> Feeds | Rejected:
     for name, values in outputs.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if not is_finite(values):
             return Rejected("model", f"The model answered NaN or infinity in output {name!r}.")
     return outputs
 

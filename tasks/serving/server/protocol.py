@@ -38,12 +38,8 @@ _TOO_LARGE = _answered(431, f"The request's headers are larger than {MOST_HEADER
 class Quick(Protocol):
     """An application that can answer some requests without a task of their own."""
 
-    def answers(self, scope: Any) -> bool:
-        """Whether this is such a request."""
-        ...
-
-    def begin(self, scope: Any, body: bytes, done: Callable[[int, bytes, list[tuple[bytes, bytes]]], None]) -> None:
-        """Answer it by calling `done` once."""
+    def begin(self, scope: Any, body: bytes, done: Callable[[int, bytes, list[tuple[bytes, bytes]]], None]) -> bool:
+        """Answer a request by calling `done` once; False if it is none of those."""
         ...
 
 
@@ -182,9 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         short = self._is_quick and app is self.app and not cycle.more_body and not self.flow.write_paused
-        if short and app.answers(cycle.scope):
-            app.begin(cycle.scope, bytes(cycle.body), partial(self._answer, cycle))
-        else:
+        if not (short and app.begin(cycle.scope, bytes(cycle.body), partial(self._answer, cycle))):
             super()._start_asgi_task(cycle, app)
 
     def _answer(

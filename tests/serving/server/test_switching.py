@@ -207,6 +207,8 @@ def test_a_container_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "memory.max").write_text("5000\n")
 
     assert memory.available_bytes() == 4000
+    (tmp_path / "memory.stat").write_text("anon 10\ninactive_file 600\n")
+    assert memory.available_bytes() == 4600  # cached files are given back
     assert unlimited is not None and unlimited > 1e6
 
 
@@ -297,6 +299,20 @@ def test_a_rollback_does_not_wait_for_a_load_that_goes_on(served: Served) -> Non
     eventually(lambda: server.status()["loading"] is None)
     assert server.status()["version"] == 1
     eventually(lambda: 5 not in server.status()["resident"])
+
+
+def test_a_slow_load_keeps_no_other_model_from_its_poll(served: Served, shared: tuple[Path, Server]) -> None:
+    server, folder = served
+    slow = ServingFolder(folder.root, f"{folder.model}-slow")
+    slow.stage(5, **heavy(1000))
+    slow.point(3, 5)
+    loading = replace(server, model=slow.model)
+    eventually(lambda: loading.call("POST", f"/follow/{slow.model}", admin=True)[1]["loading"] == 5)
+    folder.point(7, 2, previous=1)
+
+    eventually(lambda: server.status()["version"] == 2)
+
+    assert loading.status()["loading"] == 5
 
 
 def test_nodes_are_known_while_they_live(folder: ServingFolder, tmp_path: Path) -> None:

@@ -138,3 +138,21 @@ def test_a_worker_that_cannot_start_is_said(folder: ServingFolder, tmp_path: Pat
         with serving(folder.root, tmp_path / "second.log", workers=2, admin_port=taken) as second:
             assert f"127.0.0.1:{taken} cannot be listened on" in second.announced["error"]
             assert second.process.wait(30) == 1
+
+
+def test_what_a_killed_worker_was_failing_at_is_forgotten(folder: ServingFolder, tmp_path: Path) -> None:
+    folder.stage(1)
+    folder.point(3, 1)
+    pointer = folder.base / "pointer.json"
+    with serving(folder.root, tmp_path / "log", workers=2) as server:
+        whole = pointer.read_text()
+        pointer.write_text("garbage")
+        follow_all(folder, server, 3)
+        eventually(lambda: server.metric("failing") == 1)
+        victim = pids(folder).pop()
+        os.kill(victim, signal.SIGKILL)
+        pointer.write_text(whole)
+        eventually(lambda: len(pids(folder)) == 2 and victim not in pids(folder))
+        follow_all(folder, server, 3)
+
+        eventually(lambda: server.metric("failing") == 0)

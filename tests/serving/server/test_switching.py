@@ -304,10 +304,11 @@ def test_a_rollback_does_not_wait_for_a_load_that_goes_on(served: Served) -> Non
 def test_a_slow_load_keeps_no_other_model_from_its_poll(served: Served, shared: tuple[Path, Server]) -> None:
     server, folder = served
     slow = ServingFolder(folder.root, f"{folder.model}-slow")
-    slow.stage(5, **heavy(1000))
+    slow.stage(5, **heavy(1200))
     slow.point(3, 5)
     loading = replace(server, model=slow.model)
     eventually(lambda: loading.call("POST", f"/follow/{slow.model}", admin=True)[1]["loading"] == 5)
+    time.sleep(0.5)  # polls have come by
     folder.point(7, 2, previous=1)
 
     eventually(lambda: server.status()["version"] == 2)

@@ -14,9 +14,9 @@ import click
 from flows.home import CHECKOUT, Home, home
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.words import suggest
+from tasks.serving.nodes import KIND
 from tasks.serving.server.settings import ServeSettings
 
-KIND = "onnx_server"
 Announce = Callable[[dict[str, Any]], None]
 UNUSABLE = {
     errno.EADDRINUSE: "another process listens there. End it, or give another number with {option}",

@@ -17,12 +17,12 @@ from tasks.foundations.errors import GoldenMismatch, Refused
 from tasks.serving._oip_client import Client
 from tasks.serving._trial_server import ServerFailed, TrialServer
 from tasks.serving.answers import Validation
+from tasks.serving.nodes import KIND
 from tasks.serving.oip_wire import Array
 from tasks.serving.pointer import Pointer
 from tasks.serving.staging import folder_of
 from tasks.serving.trial import Trial
 
-KIND = "onnx_server"
 NEEDED = ("model.onnx", "signature.json", "golden/golden.json")
 PART_BYTES = 4 * 2**20
 """Of one golden request at most, so that the limits of a server for single requests do not refuse a batch of them."""

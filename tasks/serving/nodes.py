@@ -17,6 +17,8 @@ from tasks.foundations.processes import is_alive
 from tasks.foundations.record import Record
 
 FOLDER = "nodes"
+KIND = "onnx_server"
+"""The serving kind whose servers register; also the name of the folder that they follow."""
 BEAT_SECONDS = 2.0
 LOST_SECONDS = 15.0
 """A node of another machine whose file is older is not waited for; one that is younger and silent holds a move up."""
@@ -37,7 +39,7 @@ class Node(Record):
     """
 
     id: str
-    kind: str = "onnx_server"
+    kind: str = KIND
     host: str
     pid: int
     url: str
@@ -73,7 +75,7 @@ def deregister(root: Path, node: Node) -> None:
     _path(root, node.id).unlink(missing_ok=True)
 
 
-def living(root: Path, model: str | None = None, kind: str = "onnx_server") -> list[Node]:
+def living(root: Path, model: str | None = None, kind: str = KIND) -> list[Node]:
     """The nodes that have to answer for a model (None: for any); files of processes that were killed are removed.
 
     A process of this machine that is alive has to, however long it has been silent: one that was stopped still holds
@@ -83,7 +85,7 @@ def living(root: Path, model: str | None = None, kind: str = "onnx_server") -> l
     return [node for node, age in found if node.is_here or age < LOST_SECONDS]
 
 
-def silent(root: Path, model: str, kind: str = "onnx_server") -> list[tuple[Node, float]]:
+def silent(root: Path, model: str, kind: str = KIND) -> list[tuple[Node, float]]:
     """Nodes of other machines that nobody waits for, and for how many seconds they have not been heard of."""
     found = _registered(root, model, kind)
     return [(node, age) for node, age in found if not node.is_here and age >= LOST_SECONDS]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.serving.nodes import BEAT_SECONDS, Node, beat, deregister
+from tasks.serving.nodes import BEAT_SECONDS, KIND, Node, beat, deregister
 from tasks.serving.pointer import NAME
 from tasks.serving.server.hosted import Hosted
 from tasks.serving.server.line import Line
@@ -16,8 +16,6 @@ from tasks.serving.server.metrics import Metrics, ModelMetrics
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.settings import ServeSettings
 from tasks.serving.staging import SAFE_NAME
-
-KIND = "onnx_server"
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,26 @@ from typing import Any
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
-SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SECONDS = (
+    0.00002,
+    0.00005,
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
 
@@ -19,8 +38,9 @@ class Metrics:
     """All families of one process."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+        disable_created_metrics()  # times of birth, a line for every line that tells something
         self.registry = CollectorRegistry()
         names: dict[str, Any] = {"registry": self.registry, "namespace": "slipway"}
         self.requests = Counter("requests", "Requests by answer.", ("model", "protocol", "code"), **names)

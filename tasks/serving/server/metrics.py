@@ -40,7 +40,7 @@ class Metrics:
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-        disable_created_metrics()  # times of birth, a line for every line that tells something
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # times of birth, a line for every line that tells something
         self.registry = CollectorRegistry()
         names: dict[str, Any] = {"registry": self.registry, "namespace": "slipway"}
         self.requests = Counter("requests", "Requests by answer.", ("model", "protocol", "code"), **names)

@@ -240,11 +240,15 @@ def overtaken(installation, pair):
     if installation.status()["champion"] == pair[0].json["version"]:
         installation.run("rollback", "tiny")  # to the weak one, whichever of the two came last
     against = [*LENIENT, {"metric": "accuracy", "max_drop": 0.25, "against": "champion"}]
-    running = installation.start("release", installation.config(training=WEAK, seed=1, gates=against))
-    try:
-        with hold(machine_lock("measure"), "this test"):
+    with hold(machine_lock("measure"), "this test"):
+        running = installation.start("release", installation.config(training=WEAK, seed=1, gates=against))
+        try:
             running.until("waiting for this test")
             moved = installation.run("rollback", "tiny")  # to a strong one
+        except BaseException:
+            running.stop()
+            raise
+    try:
         return moved, running.end(), installation.status()
     finally:
         running.stop()

@@ -126,9 +126,7 @@ class Line:
             expected_s = min(expected_s, resident.row_s * rows + resident.run_s / self.served.batching.max_size)
         job = Job(resident, feeds, rows, deadline, now, expected_s, told, gone)
         if self._is_alone(job):
-            self._ran_now = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
-            self._finish([job], *self._call([job]))
+            self._run_now(job)
             return
         self._waiting.append(job)
         self._ahead_s += expected_s
@@ -139,8 +137,18 @@ class Line:
         there = self._ran_now or self._waiting or self._running or self.served.batching
         return not there and not _is_long(job) and job.deadline - job.came >= job.expected_s
 
-    def _next_turn(self) -> None:
+    def _run_now(self, job: Job) -> None:
+        """Make a call in this turn; what it taught is noted in the next, when the answer is on its way."""
+        self._ran_now = True
+        begin = time.perf_counter()
+        given = _run_one(job)
+        seconds = time.perf_counter() - begin
+        asyncio.get_running_loop().call_soon(self._next_turn, job, seconds)
+        _tell(job, given, time.monotonic())
+
+    def _next_turn(self, job: Job, seconds: float) -> None:
         self._ran_now = False
+        self._learn(seconds, job.expected_s, job.rows)
 
     async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
         """Wait, and be run.
@@ -259,15 +267,23 @@ class Line:
         return answers, time.perf_counter() - begin
 
     def _finish(self, jobs: list[Job], answers: Sequence[Feeds | Rejected], seconds: float) -> None:
-        ratio = seconds / max(sum(job.expected_s for job in jobs), 1e-6)
-        self._spread += 0.1 * (abs(ratio - self._slower) - self._spread)
-        self._slower += 0.1 * (ratio - self._slower)
-        self._on_run(seconds, sum(job.rows for job in jobs))
+        self._learn(seconds, sum(job.expected_s for job in jobs), sum(job.rows for job in jobs))
         now = time.monotonic()
         for job, given in zip(jobs, answers, strict=True):
-            if now > job.deadline and not isinstance(given, Rejected):
-                given = Rejected("deadline", "The model answered after the request's deadline.")
-            job.tell(given)
+            _tell(job, given, now)
+
+    def _learn(self, seconds: float, expected_s: float, rows: int) -> None:
+        """How calls compare with what was expected of them."""
+        ratio = seconds / max(expected_s, 1e-6)
+        self._spread += 0.1 * (abs(ratio - self._slower) - self._spread)
+        self._slower += 0.1 * (ratio - self._slower)
+        self._on_run(seconds, rows)
+
+
+def _tell(job: Job, given: Feeds | Rejected, now: float) -> None:
+    if now > job.deadline and not isinstance(given, Rejected):
+        given = Rejected("deadline", "The model answered after the request's deadline.")
+    job.tell(given)
 
 
 def answer(jobs: list[Job]) -> list[Feeds | Rejected]:

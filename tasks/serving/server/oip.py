@@ -30,7 +30,7 @@ UNSUPPORTED = ("classification", "shared_memory_region")
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Infer:
     """One request, checked.
 
@@ -71,11 +71,14 @@ def decode(body: bytes, header_length: bytes | None, signature: Signature, max_e
 def encode(infer: Infer, model: str, version: int, outputs: Mapping[str, Array]) -> tuple[bytes, Headers]:
     """Write the response.
 
+    Args:
+        infer: what was asked.
+        model: its name.
+        version: that answered.
+        outputs: finite, as the line sees to: JSON has no other numbers.
+
     Returns:
         The body, and the headers that say what it is.
-
-    Raises:
-        Rejected: `model`, where a number that JSON does not have would have to be written as JSON.
     """
     entries, chunks = [], []
     for name, binary in infer.outputs.items():
@@ -85,7 +88,6 @@ def encode(infer: Infer, model: str, version: int, outputs: Mapping[str, Array])
             chunks.append(tensors.to_bytes(array))
             entry["parameters"] = {"binary_data_size": len(chunks[-1])}
         else:
-            tensors.check_finite(name, array)
             entry["data"] = array.ravel().tolist() if array.dtype.hasobject else array.ravel()
         entries.append(entry)
     response: dict[str, Any] = {"model_name": model, "model_version": str(version), "outputs": entries}
@@ -138,7 +140,7 @@ def _feeds(
         if entry.get("datatype") != kind.oip:
             came = quoted(entry.get("datatype"))
             raise Rejected("malformed", f"Input {name!r} has datatype {came}, expected {kind.oip}.")
-        size = _binary_size(name, entry, len(body) - offset)
+        size = _binary_size(name, entry, len(body) - offset) if "parameters" in entry else None
         # JSON is counted first: a shape that promises more than was sent is malformed, not too large.
         shape = tensors.check_shape(name, spec, entry.get("shape"), math.inf if size is None else max_elements)
         if size is None:
@@ -155,7 +157,9 @@ def _feeds(
 
 
 def _wanted(request: dict[str, Any], signature: Signature) -> dict[str, bool]:
-    binary = _flag(_parameters(request, "The request"), "binary_data_output", False)
+    binary = False
+    if "parameters" in request:
+        binary = _flag(_parameters(request, "The request"), "binary_data_output", False)
     outputs = request.get("outputs")
     if outputs is None or outputs == []:
         return dict.fromkeys(signature.outputs, binary)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tasks.serving.server import metrics, oip, openapi, tfserving_rest
+from tasks.serving.server import metrics, oip, openapi, paths, tfserving_rest
 from tasks.serving.server.host import Host
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.resident import Resident
@@ -108,10 +108,11 @@ class _Book:
         raise HTTPException(404)
 
     def _pick(self, request: Request) -> Resident:
-        model, version = self._host.hosted(request.path_params["model"]), request.path_params.get("version")
-        if version is not None and not (version.isascii() and version.isdecimal() and len(version) < 19):
-            raise Rejected("unknown", f"{version[:40]!r} is no version: a version is a whole number.")
-        return model.pick(int(version) if version is not None else None, request.path_params.get("label"))
+        model, word = self._host.hosted(request.path_params["model"]), request.path_params.get("version")
+        version = None if word is None else paths.number(word)
+        if word is not None and version is None:
+            raise Rejected("unknown", f"{word[:40]!r} is no version: a version is a whole number.")
+        return model.pick(version, request.path_params.get("label"))
 
 
 async def _rejected(_: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 Limits of time and size: without them a client that sends a byte a minute holds a connection for ever. Times of arrival:
 without them a request that waited in a crowded event loop would count as having just come. And a prediction that came
-as a whole is answered without a task, messages and a second write: a third of what it costs the server.
+as a whole is answered without ASGI's scope, task and messages: a third of what it costs the server.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ READ_SECONDS = 30.0
 CAME = "came"
 """Key of the request's state: `time.monotonic()` seconds when its last byte was read."""
 
+Header = tuple[bytes, bytes]
+Done = Callable[[int, bytes, list[Header]], None]
+
 
 def _answered(status: int, sentence: str) -> bytes:
     """A whole answer after which the connection is closed."""
@@ -36,33 +39,71 @@ _TOO_LARGE = _answered(431, f"The request's headers are larger than {MOST_HEADER
 
 @runtime_checkable
 class Quick(Protocol):
-    """An application that can answer some requests without a task of their own."""
+    """An application that can answer some requests from their bytes alone."""
 
-    def begin(self, scope: Any, body: bytes, done: Callable[[int, bytes, list[tuple[bytes, bytes]]], None]) -> bool:
-        """Answer a request by calling `done` once; False if it is none of those."""
+    def recognise(self, url: bytes) -> Any:
+        """What a POST to this target asks for; None if it is none of those."""
         ...
+
+    def begin(self, call: Any, headers: list[Header], body: bytes, came: float, done: Done) -> None:
+        """Answer what was recognised by calling `done` once; `came` in `time.monotonic()` seconds."""
+        ...
+
+
+class _Short:
+    """A request that may be answered the short way; uvicorn sees in it what it reads of its own requests."""
+
+    __slots__ = ("call", "came", "disconnected", "headers", "keep_alive", "message_event", "parts", "response_complete")
+
+    def __init__(self, call: Any, headers: list[Header], keep_alive: bool) -> None:
+        self.call = call
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.parts: list[bytes] = []
+        self.came: float | None = None  # None until its last byte is read
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = _NOBODY_WAITS
+
+
+class _NobodyWaits:
+    """In place of an event."""
+
+    def set(self) -> None:
+        """Nobody is told."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
+    cycle: Any  # uvicorn's, or one of ours
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Headers must come from now on."""
         super().connection_made(transport)
-        self._timer: asyncio.TimerHandle | None = None
+        self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._unfinished_bytes = 0  # of headers, or of trailers
-        self._header_bytes = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self._in_headers = True
         self._in_body = False
+        self._unfinished_bytes = 0  # of headers, while they are not whole
+        self._header_bytes = 0  # of one request, trailers too
         self._left = 0  # of a body whose request asked for another protocol
         self._parsing = False
+        self._short: _Short | None = None  # came with what is being parsed
         self._held: tuple[RequestResponseCycle, Any] | None = None
-        self._is_quick = isinstance(self.app, Quick)
+        self._quick = self.app if isinstance(self.app, Quick) else None
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
-        self._forget_timer()
+        self._forget_header_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -85,19 +126,23 @@ class LimitedProtocol(HttpToolsProtocol):
         self._parsing = True
         self._parse(data)
         self._parsing = False
-        if self._held is not None and self._header_bytes <= MOST_HEADER_BYTES:
-            held, self._held = self._held, None
-            self._begin(*held)
-        self._unfinished_bytes = self._unfinished_bytes + len(data) if self._timer is not None else 0
+        self._unfinished_bytes = self._unfinished_bytes + len(data) if self._in_headers else 0
         if max(self._unfinished_bytes, self._header_bytes) > MOST_HEADER_BYTES:
             self._end(_TOO_LARGE)
+            return
+        if self._in_headers and self._header_timer is None:
+            self._await_headers()
+        if self._short is not None:
+            self._begin_short(self._short)
+        elif self._held is not None:
+            held, self._held = self._held, None
+            self._start_asgi_task(*held)
 
     def _parse(self, data: bytes) -> None:
         """As uvicorn does, but a request that offers another protocol (`Upgrade: h2c`) is answered in this one.
 
         The parser stops behind the headers of such a request and would take its body for the next one.
         """
-        self._unset_keepalive_if_required()
         while data:
             if self._left:
                 body, data = data[: self._left], data[self._left :]
@@ -130,35 +175,88 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Nothing more is read from a client that does not speak HTTP; what it asked before is not answered."""
         self._end(_answered(400, msg))
-        self._held = None
+        self._held = self._short = None
 
     def on_message_begin(self) -> None:
         """The next request of a connection has as long as the first."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._header_bytes = 0
-        if self._timer is None:
-            self._await_headers()
+        self._in_headers = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count; what comes behind a body (trailers) means nothing here."""
         self._header_bytes += len(name) + len(value)
-        if not self._in_body:
-            super().on_header(name, value)
+        if self._in_body:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Headers are there."""
-        self._forget_timer()
+        self._forget_header_timer()
+        self._in_headers = False
         self._in_body = True
-        super().on_headers_complete()
+        call = self._recognised()
+        if call is None:
+            self._to_asgi()
+        else:
+            self.cycle = self._short = _Short(call, self.headers, self._keeps_alive())
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if self._short is not None and self._short is self.cycle:
+            self._short.parts.append(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is there, unless the parser has stopped in front of it."""
         if not self.parser.should_upgrade():
             self._complete()
 
+    def on_response_complete(self) -> None:
+        """Go on with what the client has sent meanwhile, else wait for it; one timer serves many answers."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
+
+    def _recognised(self) -> Any:
+        """What the short way would have to answer; None if it is closed to this request."""
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        if self._quick is None or waiting or self.flow.write_paused or self.expect_100_continue:
+            return None
+        if self.parser.get_method() != b"POST" or self.parser.should_upgrade():
+            return None
+        return self._quick.recognise(self.url)
+
+    def _keeps_alive(self) -> bool:
+        return self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+
+    def _to_asgi(self) -> None:
+        """What uvicorn does when headers are there, with what it prepares when they begin."""
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expected
+        self.headers += headers  # the scope holds this list
+        super().on_headers_complete()
+
     def _complete(self) -> None:
         """Deadlines count from here."""
         self._in_body = False
+        if self._short is not None and self._short is self.cycle:
+            self._short.came = time.monotonic()
+            return
         state: Any = self.scope.get("state")
         if state is not None:
             state[CAME] = time.monotonic()
@@ -167,53 +265,67 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Not before the body that came with the headers is known."""
+        """Not before all that came with the headers is known to be HTTP."""
         if self._parsing:
             self._held = cycle, app  # at most one: the next ones wait in the pipeline
-        else:
-            self._begin(cycle, app)
-
-    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """A prediction that has come as a whole is answered without a task and messages of its own."""
-        if self.transport.is_closing():
-            return
-        short = self._is_quick and app is self.app and not cycle.more_body and not self.flow.write_paused
-        if not (short and app.begin(cycle.scope, bytes(cycle.body), partial(self._answer, cycle))):
+        elif not self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
 
-    def _answer(
-        self, cycle: RequestResponseCycle, status: int, body: bytes, headers: list[tuple[bytes, bytes]]
-    ) -> None:
+    def _begin_short(self, short: _Short) -> None:
+        """Answer a prediction that has come as a whole; of another the rest is awaited the long way."""
+        self._short = None
+        if self.transport.is_closing():
+            return
+        if short.came is not None and self._quick is not None:
+            body = b"".join(short.parts)
+            self._quick.begin(short.call, short.headers, body, short.came, partial(self._answer, short))
+            return
+        self.cycle = None
+        self._to_asgi()
+        for part in short.parts:
+            super().on_body(part)
+
+    def _answer(self, short: _Short, status: int, body: bytes, headers: list[Header]) -> None:
         """What `RequestResponseCycle.send` does, in one write."""
-        if cycle.disconnected or self.transport.is_closing():
+        if short.disconnected or self.transport.is_closing():
             return
         lines = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
             lines += (name, b": ", value, b"\r\n")
             if name == b"connection":  # the only one ever given is `close`
-                cycle.keep_alive = False
-        if not cycle.keep_alive and not any(name == b"connection" for name, _ in headers):
+                short.keep_alive = False
+        if not short.keep_alive and not any(name == b"connection" for name, _ in headers):
             lines.append(b"connection: close\r\n")
         lines += (b"content-length: ", str(len(body)).encode(), b"\r\n\r\n", body)
         self.transport.write(b"".join(lines))
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
+        short.response_complete = True
+        if not short.keep_alive:
             self.transport.close()
-        cycle.on_response()
+        self.on_response_complete()
+
+    def _end_if_idle(self) -> None:
+        """Close a connection on which nothing has been asked for since its last answer, for that long."""
+        self._idle_timer = None
+        if self._in_headers or self.transport.is_closing() or not self.cycle.response_complete:
+            return  # headers have a timer of their own; the next answer sets this one again
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self._end_if_idle)
+        else:
+            self.transport.close()
 
     def _await_headers(self) -> None:
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._end, _TOO_SLOW)
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._end, _TOO_SLOW)
 
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _forget_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
     def _end(self, farewell: bytes) -> None:
-        self._forget_timer()
+        self._forget_header_timer()
         if self.transport.is_closing():
             return
-        if self._held is not None or self.cycle is None or self.cycle.response_complete:
+        if self._held is not None or self._short is not None or self.cycle is None or self.cycle.response_complete:
             self.transport.write(farewell)
         self.transport.close()

@@ -205,7 +205,7 @@ def test_a_model_that_answers_nan_fails_that_request_only(server: Server) -> Non
 
 
 def test_an_answer_that_is_too_long_for_json_is_refused(tmp_path: Path) -> None:
-    code = "import tasks.serving.server.app as p; p.MOST_JSON_NUMBERS = 8; p.MOST_JSON_BYTES = 400_000; "
+    code = "from tasks.serving.server import app, bodies; app.MOST_JSON_NUMBERS, bodies.MOST_JSON_BYTES = 8, 400_000; "
     folder = ServingFolder(tmp_path / "serving")
     folder.stage(1)
     folder.point(3, 1)
@@ -240,7 +240,7 @@ def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(tmp_path: Path)
 
 @pytest.mark.parametrize("begun", [b"", b"{"])
 def test_a_body_that_does_not_come_is_given_up(tmp_path: Path, begun: bytes) -> None:
-    code = "import tasks.serving.server.app as p; p.BODY_SECONDS = 0.5; "
+    code = "import tasks.serving.server.bodies as p; p.BODY_SECONDS = 0.5; "
     folder = ServingFolder(tmp_path / "serving")
     folder.stage(1)
     folder.point(3, 1)
@@ -248,6 +248,37 @@ def test_a_body_that_does_not_come_is_given_up(tmp_path: Path, begun: bytes) -> 
         head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
         assert raw(server, head + begun, seconds=5).startswith(b"HTTP/1.1 504")
         assert server.infer([1, 2, 3, 4])[0] == 200
+
+
+def test_a_small_limit_holds_for_a_body_that_comes_at_once(tmp_path: Path) -> None:
+    folder = ServingFolder(tmp_path / "serving")
+    folder.stage(1)
+    folder.point(3, 1)
+    with serving(folder.root, tmp_path / "log", max_body_bytes=300) as server:
+        assert server.infer([1, 2, 3, 4])[0] == 200
+        status, answer, _ = server.call("POST", "/v2/models/tiny/infer", infer_body(id="y" * 300))
+        assert status == 413 and "300 bytes" in answer["error"]
+
+
+def test_a_connection_on_which_nothing_is_asked_is_closed_and_one_in_use_is_not(tmp_path: Path) -> None:
+    code = "import tasks.serving.server.run as p; p.KEEP_ALIVE_S = 1; "
+    folder = ServingFolder(tmp_path / "serving")
+    folder.stage(1)
+    folder.point(3, 1)
+    body = json.dumps(infer_body()).encode()
+    request = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    with serving(folder.root, tmp_path / "log", prologue=code) as server:
+        place = urlsplit(server.url)
+        with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+            for _ in range(4):
+                connection.sendall(request)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+                time.sleep(0.5)
+            connection.sendall(request[:20])  # from here its headers have a limit of their own
+            time.sleep(1.5)
+            connection.sendall(request[20:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            assert connection.recv(65536) == b""
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])

@@ -195,13 +195,6 @@ def test_the_elements_of_all_inputs_count_together() -> None:
     assert no.value.status == 413
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_output_that_json_cannot_hold_is_the_models_fault(value: float) -> None:
-    with pytest.raises(Rejected, match="Output 'y' holds an infinity or not a number") as no:
-        encode(Predict({}, 1, True), {"y": np.array([1.0, value], np.float16)})
-    assert no.value.status == 500
-
-
 @given(st.one_of(mangled(ROWS), mangled(COLUMNS), mangled(ROWS | {"signature_name": "serving_default"})))
 @settings(max_examples=100, deadline=None)
 def test_a_body_is_understood_or_rejected(request_: Any) -> None:

@@ -45,7 +45,7 @@ def admin(host: Host, node_id: str, pid: int) -> Starlette:
         return as_json(model.status())
 
     async def show_metrics(_: Request) -> Response:
-        host.count_waiting()
+        host.count()
         return Response(host.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     routes = [

@@ -197,13 +197,12 @@ class _Prediction:
         return tfserving_rest.encode(self._asked, outputs), [JSON_TYPE]
 
     def _answer(self, status: int, body: bytes, headers: list[Header]) -> None:
-        """With a farewell while the process ends; counted in the next turn, when the answer is on its way."""
+        """With a farewell while the process ends."""
         if self._host.draining:
             headers.append((b"connection", b"close"))
         self._done(status, body, headers)
         if self._model is not None:
-            count, seconds = self._model.metrics.answered, time.monotonic() - self.came
-            asyncio.get_running_loop().call_soon(count, self._call.protocol, status, seconds)
+            self._model.metrics.answered(self._call.protocol, status, time.monotonic() - self.came)
 
 
 def _is_binary(asked: "oip.Infer | tfserving_rest.Predict", output: str) -> bool:

@@ -74,9 +74,10 @@ class Host:
                 log.error("%s could not be loaded", name, exc_info=error)
         self._started = True
 
-    def count_waiting(self) -> None:
-        """Bring the gauge of waiting requests up to date."""
+    def count(self) -> None:
+        """Bring the metrics up to date."""
         for model in self.models.values():
+            model.metrics.count()
             model.metrics.waits(len(model.line))
 
     async def watch(self, node: Node | None) -> None:
@@ -96,7 +97,7 @@ class Host:
                 self._add(await asyncio.to_thread(self._names))
             except Exception:  # a look that fails must not end the looking
                 log.exception("the serving folder could not be read")
-            self.count_waiting()
+            self.count()
             for name, model in self.models.items():
                 before = looking.get(name)
                 if before is None or before.done():

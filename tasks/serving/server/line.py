@@ -98,6 +98,8 @@ class Line:
         Raises:
             Rejected: the line is full, or what stands before the request takes until after its deadline.
         """
+        if not self._waiting and not self._running:
+            return
         waiting = len(self._waiting)
         if waiting >= self.served.queue:
             raise self._overload(f"{waiting} requests wait, at most {self.served.queue} may")
@@ -134,8 +136,9 @@ class Line:
 
     def _is_alone(self, job: Job) -> bool:
         """Whether a request needs not wait for the next turn: the first of this one, and nothing else is there."""
-        there = self._ran_now or self._waiting or self._running or self.served.batching
-        return not there and not _is_long(job) and job.deadline - job.came >= job.expected_s
+        if self._ran_now or self._waiting or self._running or self.served.batching:
+            return False
+        return not _is_long(job) and job.deadline - job.came >= job.expected_s
 
     def _run_now(self, job: Job) -> None:
         """Make a call in this turn; what it taught is noted in the next, when the answer is on its way."""

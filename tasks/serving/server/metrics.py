@@ -4,6 +4,7 @@ With several processes on one port every process writes its counts to a folder t
 multiprocess mode, switched on by PROMETHEUS_MULTIPROC_DIR), so that whichever answers a scrape tells the sum.
 """
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,6 +32,7 @@ SECONDS = (
     5.0,
     10.0,
 )
+TOGETHER = 32
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
 
@@ -88,11 +90,17 @@ class Metrics:
 
 @dataclass
 class ModelMetrics:
-    """The families of one model, their labels bound: looking labels up takes longer than counting."""
+    """The families of one model.
+
+    Labels are bound, because looking them up takes longer than counting, and answers and calls are noted and counted
+    `TOGETHER`: one by one, counting takes a fifth of what a small request costs.
+    """
 
     all: Metrics
     name: str
     _bound: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    _answers: list[tuple[str, int, float]] = field(default_factory=list)
+    _runs: list[tuple[float, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.run_seconds = self.all.run_seconds.labels(self.name)
@@ -101,9 +109,9 @@ class ModelMetrics:
 
     def answered(self, protocol: str, code: int, seconds: float) -> None:
         """A request got its answer."""
-        requests, histogram = self._pair(protocol, code)
-        requests.inc()
-        histogram.observe(seconds)
+        self._answers.append((protocol, code, seconds))
+        if len(self._answers) == TOGETHER:  # in the next turn: the answer is not on its way yet
+            asyncio.get_running_loop().call_soon(self.count)
 
     def rejected(self, reason: str) -> None:
         """A request got no answer of the model."""
@@ -111,8 +119,21 @@ class ModelMetrics:
 
     def ran(self, seconds: float, rows: int) -> None:
         """The model was called."""
-        self.run_seconds.observe(seconds)
-        self.run_rows.observe(rows)
+        self._runs.append((seconds, rows))
+        if len(self._runs) == TOGETHER:
+            asyncio.get_running_loop().call_soon(self.count)
+
+    def count(self) -> None:
+        """Count what was noted."""
+        answers, self._answers = self._answers, []
+        runs, self._runs = self._runs, []
+        for protocol, code, seconds in answers:
+            requests, histogram = self._pair(protocol, code)
+            requests.inc()
+            histogram.observe(seconds)
+        for seconds, rows in runs:
+            self.run_seconds.observe(seconds)
+            self.run_rows.observe(rows)
 
     def switched(self, version: int, serial: int, load_s: float, switch_s: float) -> None:
         """Another version answers."""
@@ -137,9 +158,9 @@ class ModelMetrics:
         """Nothing answers any more."""
         self.all.version.labels(self.name).set(0)
 
-    def waits(self, count: int) -> None:
+    def waits(self, waiting: int) -> None:
         """So many requests are in line."""
-        self.all.waiting.labels(self.name).set(count)
+        self.all.waiting.labels(self.name).set(waiting)
 
     def _pair(self, protocol: str, code: int) -> Any:
         key = (protocol, str(code))

@@ -94,7 +94,7 @@ class _Book:
         return as_json(tfserving_rest.metadata(request.path_params["model"], resident.version, resident.signature))
 
     async def metrics(self, _: Request) -> Response:
-        self._host.count_waiting()
+        self._host.count()
         return Response(self._host.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def openapi(self, _: Request) -> Response:

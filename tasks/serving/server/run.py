@@ -137,6 +137,7 @@ async def _serve(settings: ServeSettings, public: socket.socket, announce: Annou
             log.info("stopping: requests in flight are answered")
             watching.cancel()
             await _take_leave(settings, host, known, public)
+    host.count()
 
 
 async def _take_leave(settings: ServeSettings, host: Any, node: Node | None, public: socket.socket) -> None:

@@ -32,6 +32,13 @@ INLINE_SECONDS = 0.001
 """Calls shorter than this run on the event loop."""
 MARGIN = 4
 """Deviations that a call may take longer than usual and still be answered in time (as TCP's time-out, RFC 6298)."""
+WAITING_SHARE = 0.75
+"""Of the time that a request has before its own call, so much may be taken up by what stands before it. In a line that
+is as long as deadlines allow everything is answered at the last moment, and a little later than was expected is late."""
+FRESH_SECONDS = 0.1
+"""So long what was learned from a call is taken as it is."""
+OUTLIER = 10
+"""A call that is slower than usual by more is taken for one that is slower by so much: it may be the machine's pause."""
 SLICE_SECONDS = 0.002
 """How long calls may hold the event loop before sockets are looked at again."""
 
@@ -85,25 +92,28 @@ class Line:
         self._under_way_s = 0.0  # and those that are being made
         self._slower = 1.0  # than expected that calls are, a moving average
         self._spread = 0.0  # how far they are from it, a moving average too
+        self._learned = 0.0  # when that was last seen
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check_room(self, deadline: float) -> None:
+    def check_room(self, deadline: float, expected_s: float = 0.0) -> None:
         """Refuse a request that could not be answered, before anything is done for it.
 
         Args:
             deadline: `time.monotonic()` seconds.
+            expected_s: seconds that its own call takes, as far as they are known.
 
         Raises:
-            Rejected: the line is full, or what stands before the request takes until after its deadline.
+            Rejected: the line is full, or what stands before the request takes too much of its time.
         """
         if not self._waiting and not self._running:
             return
         waiting = len(self._waiting)
         if waiting >= self.served.queue:
             raise self._overload(f"{waiting} requests wait, at most {self.served.queue} may")
-        if deadline - time.monotonic() <= self._wait_s():
+        left_s = deadline - time.monotonic() - expected_s * self._slower
+        if self._wait_s() >= WAITING_SHARE * left_s:
             raise self._overload(f"the deadline of {self.served.deadline_ms:g} ms would pass while it waits")
 
     def put(
@@ -114,9 +124,9 @@ class Line:
         Raises:
             Rejected: see `check_room`.
         """
-        self.check_room(deadline)
         now, rows = time.monotonic(), len(next(iter(feeds.values())))
         expected_s = resident.expected_s(rows)
+        self.check_room(deadline, expected_s)
         if expected_s > max(deadline - now, self.served.deadline_ms / 1000):
             raise Rejected(
                 "deadline",
@@ -245,6 +255,8 @@ class Line:
 
     def _forget_a_little(self) -> None:
         """What is refused is not run, so without this one slow call could have everything refused for ever."""
+        if self._running or time.monotonic() - self._learned < FRESH_SECONDS:
+            return
         self._slower = max(1.0, 0.7 * self._slower)
         self._spread *= 0.7
 
@@ -277,7 +289,8 @@ class Line:
 
     def _learn(self, seconds: float, expected_s: float, rows: int) -> None:
         """How calls compare with what was expected of them."""
-        ratio = seconds / max(expected_s, 1e-6)
+        self._learned = time.monotonic()
+        ratio = min(seconds / max(expected_s, 1e-6), OUTLIER * max(self._slower, 1.0))
         self._spread += 0.1 * (abs(ratio - self._slower) - self._spread)
         self._slower += 0.1 * (ratio - self._slower)
         self._on_run(seconds, rows)

@@ -111,16 +111,39 @@ def test_a_deadline_that_passes_in_the_line_is_told(slow: Resident) -> None:
     assert len(ran.rows) < 100
 
 
-def test_one_slow_call_does_not_have_everything_after_it_refused(resident: Resident) -> None:
+def test_one_call_of_half_a_minute_does_not_have_what_comes_after_it_refused(resident: Resident) -> None:
     line = line_of(Ran())
-    line._slower = 1e6  # as after a call of half a minute
+    line._learn(30.0, resident.run_s, 1)
+
+    answers = asyncio.run(gather(*(ask(line, resident, within_s=0.5) for _ in range(4))))
+
+    assert reasons(answers) == ["ok"] * 4
+
+
+def test_a_line_that_runs_nothing_because_calls_were_slow_tries_again(resident: Resident) -> None:
+    line = line_of(Ran())
+    line._slower = 1e6  # as after calls of half a minute
 
     async def two() -> list[Any]:
-        return await gather(ask(line, resident), ask(line, resident, within_s=0.5))
+        return await gather(ask(line, resident, within_s=-1), ask(line, resident, within_s=0.5))
 
     answers = [asyncio.run(two())[1] for _ in range(60)]
 
     assert reasons(answers)[0] == "overload" and reasons(answers)[-1] == "ok"
+
+
+def test_refusals_do_not_make_a_busy_line_forget_that_calls_are_slow(slow: Resident) -> None:
+    """What is refused says nothing about what is run."""
+
+    async def burst() -> float:
+        line = line_of(Ran(), queue=100)
+        asked = asyncio.gather(*(ask(line, slow, within_s=slow.run_s * 12) for _ in range(16)), return_exceptions=True)
+        await asyncio.sleep(0)
+        line._slower = 3.0
+        assert "overload" in reasons(await asked)
+        return line._slower
+
+    assert asyncio.run(burst()) > 1.5
 
 
 def test_batching_runs_together_what_waits_and_gives_each_its_own(resident: Resident) -> None:

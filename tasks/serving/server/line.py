@@ -33,12 +33,12 @@ INLINE_SECONDS = 0.001
 MARGIN = 4
 """Deviations that a call may take longer than usual and still be answered in time (as TCP's time-out, RFC 6298)."""
 WAITING_SHARE = 0.75
-"""Of the time that a request has before its own call, so much may be taken up by what stands before it. In a line that
-is as long as deadlines allow everything is answered at the last moment, and a little later than was expected is late."""
+"""Of the time that a request has before its own call, so much may be taken up by what stands before it. A line that is
+as long as deadlines allow answers everything at the last moment, and what takes a little longer than expected is late."""
 FRESH_SECONDS = 0.1
 """So long what was learned from a call is taken as it is."""
 OUTLIER = 10
-"""A call that is slower than usual by more is taken for one that is slower by so much: it may be the machine's pause."""
+"""A call that is slower than usual by more counts as slower by so much: it may have been a pause of the machine."""
 SLICE_SECONDS = 0.002
 """How long calls may hold the event loop before sockets are looked at again."""
 

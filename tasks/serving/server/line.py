@@ -34,7 +34,7 @@ MARGIN = 4
 """Deviations that a call may take longer than usual and still be answered in time (as TCP's time-out, RFC 6298)."""
 WAITING_SHARE = 0.75
 """Of the time that a request has before its own call, so much may be taken up by what stands before it. A line that is
-as long as deadlines allow answers everything at the last moment, and what takes a little longer than expected is late."""
+as long as deadlines allow answers everything at the last moment, and what takes longer than expected comes late."""
 FRESH_SECONDS = 0.1
 """So long what was learned from a call is taken as it is."""
 OUTLIER = 10

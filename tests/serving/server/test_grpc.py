@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.foundations.errors import InputError
+from tasks.serving.server.grpc_v2 import calls, service
 from tasks.serving.server.grpc_v2 import open_inference_pb2 as pb
-from tasks.serving.server.grpc_v2 import service
 from tests.serving.server.grpc_world import (
     DATATYPES,
     HANG_S,
@@ -497,14 +497,29 @@ def test_a_full_line_pushes_back(root):
     asked = request({"a": ROWS, "b": ROWS})
     with world.serving():
         # One is being run, one waits; the line may be full before the first is run.
-        calls = [world.stub.ModelInfer.future(asked, timeout=HANG_S) for _ in range(4)]
-        wait_until(lambda: sum(call.done() for call in calls) >= 2)
+        asking = [world.stub.ModelInfer.future(asked, timeout=HANG_S) for _ in range(4)]
+        wait_until(lambda: sum(call.done() for call in asking) >= 2)
         hosted.current.let_go.set()
-        codes = [call.code() for call in calls]
-        pushed = [dict(call.trailing_metadata()) for call in calls if call.code() == grpc.StatusCode.UNAVAILABLE]
+        codes = [call.code() for call in asking]
+        pushed = [dict(call.trailing_metadata()) for call in asking if call.code() == grpc.StatusCode.UNAVAILABLE]
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     assert [int(each["retry-pushback-ms"]) >= 1000 for each in pushed] in ([True] * 2, [True] * 3)
     assert hosted.current.active == 0
+
+
+def test_more_calls_at_once_than_their_messages_have_room_are_refused(root, monkeypatch):
+    monkeypatch.setattr(calls, "MOST_CALLS", 2)
+    world = World(root)
+    resident = world.add("add", 1, HeldResident, run_s=0.01, deadline_ms=60_000).current
+    asked = request({"a": ROWS, "b": ROWS})
+    with world.serving():
+        held = [world.stub.ModelInfer.future(asked, timeout=HANG_S) for _ in range(2)]
+        wait_until(lambda: resident.active == 2)
+        code, _ = refused(world, asked)
+        resident.let_go.set()
+        assert [call.code() for call in held] == [grpc.StatusCode.OK] * 2
+        assert infer(world, asked).model_version == "1"
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_client_that_leaves_frees_its_version(root):

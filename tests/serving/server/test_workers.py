@@ -2,13 +2,15 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from world import Server, ServingFolder, eventually, serving
+from world import Server, ServingFolder, eventually, heavy, serving
 
 from tasks.foundations.processes import is_alive
 from tasks.serving.nodes import living
@@ -111,6 +113,36 @@ def test_a_server_killed_under_load_comes_back_with_the_version_it_served(
         assert second.url == first.url
         assert versions(second, times=3) == {"2"}
         eventually(lambda: second.status()["resident"] == [1, 2])  # a rollback would load nothing
+
+
+def test_while_workers_answer_their_last_requests_nobody_is_let_in(folder: ServingFolder, tmp_path: Path) -> None:
+    folder.stage(1, **heavy(1200))
+    folder.point(3, 1, deadline_ms=120_000)
+    with serving(folder.root, tmp_path / "log", workers=2) as server:
+        begin = time.monotonic()
+        server.infer([1, 2, 3, 4])
+        count = min(60, round(5 / (time.monotonic() - begin)) + 1)  # seconds of work for both
+        answers: list[int] = []
+        clients = [threading.Thread(target=lambda: answers.append(server.infer([1, 2, 3, 4])[0])) for _ in range(count)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5)
+        server.process.terminate()
+        eventually(lambda: not _lets_in(server))
+        assert len(answers) < count
+        for client in clients:
+            client.join()
+        assert answers == [200] * count
+        assert server.process.wait(30) == 0
+
+
+def _lets_in(server: Server) -> bool:
+    place = urlsplit(server.url)
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_workers_end_with_the_process_that_keeps_them(folder: ServingFolder, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ READ_SECONDS = 30.0
 CAME = "came"
 """Key of the request's state: `time.monotonic()` seconds when its last byte was read."""
 
+MOST_HEADS = 100
+
 Header = tuple[bytes, bytes]
 Done = Callable[[int, bytes, list[Header]], None]
 
@@ -74,6 +76,28 @@ class _NobodyWaits:
 
 
 _NOBODY_WAITS = _NobodyWaits()
+
+
+class _Heads:
+    """Heads of answers up to their length: for a second, until uvicorn writes another date, they are the same."""
+
+    def __init__(self) -> None:
+        self._defaults: list[Header] = []
+        self._made: dict[Any, bytes] = {}
+
+    def of(self, defaults: list[Header], status: int, headers: list[Header]) -> bytes:
+        """All lines, and the name of the last header."""
+        if defaults is not self._defaults or len(self._made) > MOST_HEADS:
+            self._defaults, self._made = defaults, {}
+        key = (status, *headers)
+        head = self._made.get(key)
+        if head is None:
+            lines = b"".join(b"%s: %s\r\n" % header for header in (*defaults, *headers))
+            head = self._made[key] = STATUS_LINE[status] + lines + b"content-length: "
+        return head
+
+
+_HEADS = _Heads()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -289,15 +313,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """What `RequestResponseCycle.send` does, in one write."""
         if short.disconnected or self.transport.is_closing():
             return
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"connection":  # the only one ever given is `close`
-                short.keep_alive = False
-        if not short.keep_alive and not any(name == b"connection" for name, _ in headers):
-            lines.append(b"connection: close\r\n")
-        lines += (b"content-length: ", str(len(body)).encode(), b"\r\n\r\n", body)
-        self.transport.write(b"".join(lines))
+        if (b"connection", b"close") in headers:
+            short.keep_alive = False
+        elif not short.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = _HEADS.of(self.server_state.default_headers, status, headers)
+        self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
         short.response_complete = True
         if not short.keep_alive:
             self.transport.close()

@@ -101,8 +101,8 @@ class World:
         return hosted
 
     @contextmanager
-    def serving(self, new_loop=uvloop.new_event_loop) -> Iterator["World"]:
-        """Answer until the block ends."""
+    def serving(self, new_loop=uvloop.new_event_loop, at_end=lambda: None) -> Iterator["World"]:
+        """Answer until the block ends; then, while clients are still connected, call `at_end`."""
         loop = new_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
@@ -119,6 +119,7 @@ class World:
                     yield self
                 finally:
                     run(service.stop(server, HANG_S))
+                    at_end()
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(HANG_S)

@@ -151,16 +151,20 @@ class Line:
         return not _is_long(job) and job.deadline - job.came >= job.expected_s
 
     def _run_now(self, job: Job) -> None:
-        """Make a call in this turn; what it taught is noted in the next, when the answer is on its way."""
+        """Make a call in this turn of the event loop."""
         self._ran_now = True
+        asyncio.get_running_loop().call_soon(self._next_turn)
+        self._run_here(job)
+
+    def _next_turn(self) -> None:
+        self._ran_now = False
+
+    def _run_here(self, job: Job) -> None:
+        """Make a call on the event loop; the answer goes first, what it taught is noted afterwards."""
         begin = time.perf_counter()
         given = _run_one(job)
         seconds = time.perf_counter() - begin
-        asyncio.get_running_loop().call_soon(self._next_turn, job, seconds)
         _tell(job, given, time.monotonic())
-
-    def _next_turn(self, job: Job, seconds: float) -> None:
-        self._ran_now = False
         self._learn(seconds, job.expected_s, job.rows)
 
     async def run(self, resident: Resident, feeds: Feeds, deadline: float) -> Feeds:
@@ -211,8 +215,10 @@ class Line:
             jobs = self._take()
             if not jobs:
                 continue
-            if self._running or sum(job.expected_s for job in jobs) >= INLINE_SECONDS or _is_long(jobs[0]):
+            if self._running or _is_long(jobs[0]) or sum(job.expected_s for job in jobs) >= INLINE_SECONDS:
                 self._hand_over(jobs)
+            elif len(jobs) == 1:
+                self._run_here(jobs[0])
             else:
                 self._finish(jobs, *self._call(jobs))
             if time.monotonic() >= until:
@@ -238,7 +244,7 @@ class Line:
         """The first jobs that can be run in one call; those whose deadline has passed are told so."""
         limit = self.served.batching.max_size if self.served.batching else 1
         now, jobs, rows = time.monotonic(), list[Job](), 0
-        while self._waiting:
+        while self._waiting and rows < limit:
             job = self._waiting[0]
             if job.gone():
                 self._next().tell({})

@@ -115,9 +115,8 @@ def add(path: Path) -> None:
 @pytest.mark.parametrize("damage", [corrupt, cut, add, os.unlink])
 def test_a_damaged_version_takes_no_traffic(served: Served, damage) -> None:
     server, folder = served
-    pointer = folder.point(7, 2, previous=1)
     os.kill(server.process.pid, signal.SIGSTOP)
-    pointers.write(folder.base, pointer.model_copy(update={"serial": 8}))
+    folder.point(8, 2, previous=1)
     damage(folder.base / "2/model.onnx")
     os.kill(server.process.pid, signal.SIGCONT)
 

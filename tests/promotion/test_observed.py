@@ -24,9 +24,9 @@ FORCED = ANN.model_copy(update={"force": True})
 
 @pytest.fixture
 def first(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Version 1 in production, versions 2 and 3 wait; servers get a second to follow."""
-    monkeypatch.setattr(attempt, "UNDOING_S", 1.0)
-    world.settings["onnx_server"] = {"limit_s": 1.0}
+    """Version 1 in production, versions 2 and 3 wait; servers get two seconds to follow, on a busy machine too."""
+    monkeypatch.setattr(attempt, "UNDOING_S", 2.0)
+    world.settings["onnx_server"] = {"limit_s": 2.0}
     world.register(1, 2, 3)
     promote(world.control, "digits", 1, ANN)
     return world
@@ -87,7 +87,7 @@ def test_a_server_that_is_alive_and_does_not_follow_holds_the_move_up_to_the_lim
     with node(first.control.serving_root, lagging=how == "lags") as silent:
         if how == "hangs":
             silent.hang()
-        with pytest.raises(NotServing, match=rf"{silent.url} .* within 1 s.*kill -9 {silent.pid}"):
+        with pytest.raises(NotServing, match=rf"{silent.url} .* within 2 s.*kill -9 {silent.pid}"):
             promote(first.control, "digits", 2, ANN)
 
         assert first.phases[-1] == "promote 2 undone"
@@ -95,8 +95,6 @@ def test_a_server_that_is_alive_and_does_not_follow_holds_the_move_up_to_the_lim
 
 
 def test_a_server_with_other_bytes_under_the_versions_number_does_not_serve_it(first: World) -> None:
-    first.settings["onnx_server"] = {"limit_s": 3.0}  # the answer must come within it, on a busy machine too
-    first.register(4)
     with node(first.control.serving_root, other=True), pytest.raises(NotServing, match="it serves version 2"):
         promote(first.control, "digits", 2, ANN)
 

@@ -74,9 +74,8 @@ class App:
             prediction.ask()
         except Rejected as no:
             prediction.refuse(no)
-        except Exception as error:  # the client waits for an answer, whatever this is
-            log.exception("a request to %s could not be answered", call.protocol)
-            prediction.refuse(Rejected("model", f"The server failed: {type(error).__name__}."))
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever this is
+            prediction.fail(error)
 
     async def _predict(self, call: Call, scope: Scope, receive: Receive) -> tuple[int, bytes, list[Header]]:
         """As `begin`, for a body that is still on its way, or large."""
@@ -96,6 +95,8 @@ class App:
                 return await answer
         except Rejected as no:
             prediction.refuse(no)
+        except Exception as error:  # noqa: BLE001 - as in `begin`
+            prediction.fail(error)
         return await answer
 
     async def _decode(self, prediction: "_Prediction", body: bytes) -> None:
@@ -168,6 +169,11 @@ class _Prediction:
             self._model.metrics.rejected(no.reason)
         self._answer(*refusal(no))
 
+    def fail(self, error: Exception) -> None:
+        """Answer that something went wrong which nobody foresaw; what it was stays in the log."""
+        log.error("a prediction failed", exc_info=error)
+        self.refuse(Rejected("model", f"The server failed: {type(error).__name__}."))
+
     def _told(self, given: "dict[str, Array] | Rejected") -> None:
         if isinstance(given, Rejected):
             self.refuse(given)
@@ -176,8 +182,8 @@ class _Prediction:
             body, headers = self._encode(given)
         except Rejected as no:
             self.refuse(no)
-        except Exception as error:  # noqa: BLE001 - the client waits for an answer, whatever this is
-            self.refuse(Rejected("model", f"The answer could not be written: {type(error).__name__}."))
+        except Exception as error:  # noqa: BLE001 - as in `begin`
+            self.fail(error)
         else:
             self._answer(200, body, headers)
 

@@ -7,17 +7,6 @@ import orjson
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.tensors import described
 
-KEPT_BYTES = 64 * 1024
-
-
-def kept(body: bytes, content: object) -> object:
-    """What a small body was read as, None for others.
-
-    Whoever holds it puts off that thousands of numbers are let go, which takes as long as half of reading them, until
-    the answer is on its way. Of large bodies that wait in line it would fill the memory.
-    """
-    return content if len(body) <= KEPT_BYTES else None
-
 
 def read(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is."""

@@ -6,7 +6,7 @@ See https://github.com/kserve/open-inference-protocol (specification/protocol/in
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 
 from tasks.models.signature import Signature, TensorSpec
 from tasks.serving.server import tensors
-from tasks.serving.server.body import kept, may_hold_booleans, read
+from tasks.serving.server.body import may_hold_booleans, read
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.tensors import BY_NUMPY, Array, described, quoted
 
@@ -39,14 +39,12 @@ class Infer:
         rows: of every input.
         outputs: those wanted, in the client's order -> whether as bytes.
         id: given back as it came.
-        source: see `body.kept`.
     """
 
     feeds: dict[str, Array]
     rows: int
     outputs: dict[str, bool]
     id: str | None = None
-    source: object = field(default=None, compare=False, repr=False)
 
 
 def decode(body: bytes, header_length: bytes | None, signature: Signature, max_elements: int) -> Infer:
@@ -67,7 +65,7 @@ def decode(body: bytes, header_length: bytes | None, signature: Signature, max_e
     if name is not None and not isinstance(name, str):
         raise Rejected("malformed", f"The id is {described(name)}, expected a string.")
     feeds = _feeds(request, head, body, signature, max_elements)
-    return Infer(feeds, tensors.check_rows(feeds, signature), _wanted(request, signature), name, kept(body, request))
+    return Infer(feeds, tensors.check_rows(feeds, signature), _wanted(request, signature), name)
 
 
 def encode(infer: Infer, model: str, version: int, outputs: Mapping[str, Array]) -> tuple[bytes, Headers]:

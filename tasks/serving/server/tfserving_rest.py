@@ -8,7 +8,7 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import orjson
 
 from tasks.models.signature import Signature, TensorSpec
 from tasks.serving.server import tensors
-from tasks.serving.server.body import kept, may_hold_booleans, read
+from tasks.serving.server.body import may_hold_booleans, read
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.tensors import Array, described, quoted
 
@@ -34,13 +34,11 @@ class Predict:
         feeds: input name -> (rows, ...) of exactly the signature's dtype.
         rows: of every input.
         by_row: whether it came as rows, and the answer goes back as rows.
-        source: see `body.kept`.
     """
 
     feeds: dict[str, Array]
     rows: int
     by_row: bool
-    source: object = field(default=None, compare=False, repr=False)
 
 
 def decode(body: bytes, signature: Signature, max_elements: int) -> Predict:
@@ -66,7 +64,7 @@ def decode(body: bytes, signature: Signature, max_elements: int) -> Predict:
         if spec.dtype == "str":
             flat = _unpacked(name, flat)
         feeds[name] = tensors.from_values(name, spec, flat, shape, booleans)
-    return Predict(feeds, tensors.check_rows(feeds, signature), by_row, kept(body, request))
+    return Predict(feeds, tensors.check_rows(feeds, signature), by_row)
 
 
 def encode(predict: Predict, outputs: Mapping[str, Array]) -> bytes:

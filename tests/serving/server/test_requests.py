@@ -238,6 +238,31 @@ def test_a_client_that_sends_its_headers_byte_by_byte_is_cut_off(tmp_path: Path)
         assert server.call("GET", "/v2/health/live")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("place", "function"), [("oip", "decode"), ("oip", "encode"), ("line", "_run_one")], ids=lambda word: word
+)
+def test_what_nobody_foresaw_is_answered_and_stays_in_the_log(tmp_path: Path, place: str, function: str) -> None:
+    code = f"from tasks.serving.server import {place} as p; p.{function} = lambda *_: {{}}['of nobody']; "
+    folder = ServingFolder(tmp_path / "serving")
+    folder.stage(1)
+    folder.point(3, 1)
+    body = json.dumps(infer_body()).encode()
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
+        body
+    )
+    with serving(folder.root, tmp_path / "log", prologue=code) as server:
+        place_of = urlsplit(server.url)
+        for parts in ([head + body], [head + body[:9], body[9:]]):  # the short way, and the long one
+            with socket.create_connection((place_of.hostname, place_of.port), timeout=10) as connection:
+                for part in parts:
+                    connection.sendall(part)
+                    time.sleep(0.1)
+                got = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert got.startswith(b"HTTP/1.1 500") and b'"The server failed: KeyError."' in got
+        assert server.call("GET", "/v2/health/ready")[0] == 200
+    assert "of nobody" in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("begun", [b"", b"{"])
 def test_a_body_that_does_not_come_is_given_up(tmp_path: Path, begun: bytes) -> None:
     code = "import tasks.serving.server.bodies as p; p.BODY_SECONDS = 0.5; "

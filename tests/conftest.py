@@ -1,5 +1,7 @@
 """Options and fixtures of the whole suite."""
 
+import gc
+import os
 import signal
 from pathlib import Path
 
@@ -8,6 +10,9 @@ import pytest
 # Shells let what runs in the background, or under nohup, ignore these; tests of signals and their children must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# What other tests left of TensorFlow and gRPC waits for threads that a forked child does not have when it is collected.
+os.register_at_fork(after_in_child=gc.disable)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

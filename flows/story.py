@@ -35,7 +35,7 @@ class Story:
         gated: target -> what was measured and judged.
         winners: target -> candidate.
         version: registered version, None if none was.
-        promoted: whether it went into production.
+        move: its promotion; None while it is not in production.
         decision: one sentence.
         exit_code: of the command.
         notes: warnings for the reader.
@@ -48,7 +48,7 @@ class Story:
     gated: dict[str, Gated] = field(default_factory=dict)
     winners: dict[str, str] = field(default_factory=dict)
     version: int | None = None
-    promoted: bool = False
+    move: Move | None = None
     decision: str = "not finished"
     exit_code: int = 0
     notes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Story:
 
     def moved(self, move: Move) -> None:
         """Take note of a promotion."""
-        self.promoted = True
+        self.move = move
         self.notes += move.warnings
         before = f"was {move.from_version}" if move.from_version is not None else "the first one"
         count = len(move.servers)

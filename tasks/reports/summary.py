@@ -15,6 +15,7 @@ from tasks.evaluation.verdict import Verdict
 from tasks.foundations.errors import InputError
 from tasks.foundations.files import write_whole
 from tasks.foundations.record import Record
+from tasks.serving.answers import Observation, Validation
 
 FILE = "release.json"
 BASELINE = "float32"
@@ -180,6 +181,8 @@ class ReleaseSummary(Record):
         exit_code: of the command: 0 done, 1 error, 3 refused, 4 inconclusive.
         version: MLflow version of this release's bundle; None when none was registered.
         previous: version that was in production before.
+        validation: how the version did in a server of its own, before its promotion; empty without one.
+        servers: who answered with the version after its promotion.
         champion: the champion's line before this release, None for a first release.
         winners: target -> candidate name.
         objective: what the choice minimised or maximised, `minimize p50_ms`.
@@ -202,6 +205,8 @@ class ReleaseSummary(Record):
     version: int | None = None
     previous: int | None = None
     promoted: bool = False
+    validation: tuple[Validation, ...] = ()
+    servers: tuple[Observation, ...] = ()
     champion: str | None = None
     winners: dict[str, str] = {}
     objective: str = "minimize p50_ms"
@@ -253,6 +258,8 @@ class ReleaseSummary(Record):
             "version": self.version,
             "previous": self.previous,
             "promoted": self.promoted,
+            "validation": [each.model_dump(mode="json") for each in self.validation],
+            "servers": [each.model_dump(mode="json") for each in self.servers],
             "exit_code": self.exit_code,
             "winners": dict(self.winners),
             "candidates": [_candidate_json(row) for row in self.rows],

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.installation import ROOT, TINY, Installation
+from tests.flows.serving_world import serving
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,15 @@ def tracking(place: Installation) -> str:
 
 
 @pytest.fixture(scope="module")
-def first(installation, tmp_path_factory):
-    """The first release of an empty home, with Prefect's own server, watched."""
+def server(installation):
+    """A server that was there before any release, and stays."""
+    with serving([sys.executable, "-m", "flows", "serve", "--port", "0"], installation.environment) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def first(installation, server, tmp_path_factory):
+    """The first release of a home, with Prefect's own server, watched."""
     probe = tmp_path_factory.mktemp("probe") / "probe.json"
     url = installation.environment.pop("PREFECT_API_URL")
     installation.environment["PROBE"] = str(probe)
@@ -142,7 +150,7 @@ def cleaned(installation, undecided):
     return dry, releases, answer, installation.run("rollback", "tiny", "--to", "1")
 
 
-def test_a_first_release_on_an_empty_home_is_promoted(first, installation):
+def test_a_first_release_is_promoted(first, installation):
     answer, _, _ = first
 
     assert answer.code == 0, answer.log
@@ -150,6 +158,14 @@ def test_a_first_release_on_an_empty_home_is_promoted(first, installation):
     assert (answer.json["model"], answer.json["version"], answer.json["promoted"]) == ("tiny", 1, True)
     assert answer.json["winners"] == {"cpu": "int8"}
     assert installation.pointer()["version"] == 1
+
+
+def test_a_first_release_says_how_its_trial_went_and_who_answers_with_it(first, server):
+    (trial,) = first[0].json["validation"]
+    (answering,) = first[0].json["servers"]
+
+    assert trial["kind"] == "onnx_server" and trial["requests"] > 0 and 0 < trial["p50_ms"] <= trial["p99_ms"]
+    assert (answering["server"], answering["version"]) == (server["url"], 1)
 
 
 def test_json_has_an_entry_a_candidate_and_target_with_its_figures(first):
@@ -192,7 +208,7 @@ def test_plain_mlflow_loads_the_version_in_another_process(first, installation):
     assert found["children"] == ["float32", "int8"]
     assert int(found["champion"]) == 1
     assert "report.html" in found["artifacts"]
-    assert found["decision"] == "promoted version 1 (the first one)"
+    assert found["decision"] == "promoted version 1 (the first one); 1 server answers with it"
     assert found["metrics"]
     assert [len(row) for row in found["outputs"]["logits"]] == [3] * 5
 

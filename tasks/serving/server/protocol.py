@@ -15,6 +15,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tasks.serving.server.attention import Attention
+
 HEADER_SECONDS = 10.0
 MOST_HEADER_BYTES = 64 * 1024
 READ_SECONDS = 30.0
@@ -98,6 +100,7 @@ class _Heads:
 
 
 _HEADS = _Heads()
+_ATTENTION = Attention()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -302,6 +305,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if short.came is not None and self._quick is not None:
             body = b"".join(short.parts)
+            _ATTENTION.came(self, short.came)
             self._quick.begin(short.call, short.headers, body, short.came, partial(self._answer, short))
             return
         self.cycle = None
@@ -323,6 +327,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if not short.keep_alive:
             self.transport.close()
         self.on_response_complete()
+        _ATTENTION.answered(self)
 
     def _end_if_idle(self) -> None:
         """Close a connection on which nothing has been asked for since its last answer, for that long."""

@@ -4,6 +4,7 @@ The threads are daemons because an executor's are waited for when Python ends: a
 hold the command for its whole limit.
 """
 
+import math
 import queue
 import threading
 import time
@@ -11,6 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+
+LOOK_SECONDS = 0.1
+"""How long Ctrl-C may go unnoticed: one that comes just before the wait, or in another thread, does not end it."""
 
 
 class OutOfPatience(Exception):
@@ -41,13 +45,16 @@ def together(calls: Sequence[Callable[[], T]], patience_s: float | None = None) 
 
     for index, call in enumerate(calls):
         threading.Thread(target=run, args=(index, call), daemon=True, name="together").start()
-    deadline = None if patience_s is None else time.monotonic() + patience_s
+    deadline = math.inf if patience_s is None else time.monotonic() + patience_s
     answers: dict[int, T] = {}
     while len(answers) < len(calls):
+        left_s = deadline - time.monotonic()
         try:
-            index, answer, error = ended.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
+            index, answer, error = ended.get(timeout=max(0.0, min(left_s, LOOK_SECONDS)))
         except queue.Empty:
-            raise OutOfPatience from None
+            if left_s <= 0:
+                raise OutOfPatience from None
+            continue
         if error is not None:
             raise error
         answers[index] = answer  # type: ignore[assignment]

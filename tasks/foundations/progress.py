@@ -23,8 +23,11 @@ _worker = 0
 
 def report(text: str) -> None:
     """Say how far the present job is; does nothing outside a worker."""
-    if _channel is not None:
-        _channel.write_text(f"{_worker}\n{text}")
+    if _channel is None:
+        return
+    # A file made anew would stay: who has removed it does not wait for this job any more.
+    with suppress(FileNotFoundError), os.fdopen(os.open(_channel, os.O_WRONLY | os.O_TRUNC), "w") as stream:
+        stream.write(f"{_worker}\n{text}")
 
 
 def report_epoch(epoch: int, epochs: int, loss: float, metric: float) -> None:

@@ -24,9 +24,10 @@ bench: .venv/ready
 
 setup: .venv/ready
 
+# The lock is whole, so nothing is left to resolve; pip 23 would take a newer SQLAlchemy for `sqlalchemy[asyncio]`.
 .venv/ready: requirements.lock
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --require-hashes --requirement requirements.lock
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --require-hashes --no-deps --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 

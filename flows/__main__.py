@@ -118,6 +118,9 @@ force_option = click.option(
 )
 
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would be done; change nothing.")
+
+
 @verb
 @click.argument("name")
 @click.option("--folder", default="configs", show_default=True, type=click.Path(file_okay=False), help="Where to.")
@@ -141,11 +144,16 @@ def check(config: str) -> dict[str, Any]:
 @config_argument
 @click.option("--no-promote", is_flag=True, help="Leave a challenger; promote it later.")
 @reason_option
-def release(config: str, no_promote: bool, reason: str) -> dict[str, Any]:
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the config's.")
+@click.option("--epochs", type=click.IntRange(1), help="Of the training, instead of the config's.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes, instead of the config's.")
+@click.option("--step-timeout-s", type=click.FloatRange(0, min_open=True), help="Instead of the config's.")
+@dry_run_option
+def release(config: str, no_promote: bool, reason: str, dry_run: bool, **overrides: Any) -> dict[str, Any]:
     """Run the whole release of CONFIG: train, compress, prove, measure, gate, register, promote."""
     from flows.start import run_release
 
-    return run_release(config, promote=not no_promote, reason=reason)
+    return run_release(config, promote=not no_promote, reason=reason, dry_run=dry_run, overrides=overrides)
 
 
 @verb
@@ -162,22 +170,24 @@ def status(model: str | None) -> dict[str, Any]:
 @click.argument("version", type=int)
 @reason_option
 @force_option
-def promote(model: str, version: int, reason: str, force: bool) -> dict[str, Any]:
+@dry_run_option
+def promote(model: str, version: int, **terms: Any) -> dict[str, Any]:
     """Put VERSION of MODEL in production."""
     from flows.moves import promote_version
 
-    return promote_version(model, version, reason=reason, force=force)
+    return promote_version(model, version, **terms)
 
 
 @verb
 @model_argument
 @click.option("--to", type=int, help="Version to return to; default the one before.")
 @reason_option
-def rollback(model: str, to: int | None, reason: str) -> dict[str, Any]:
+@dry_run_option
+def rollback(model: str, to: int | None, reason: str, dry_run: bool) -> dict[str, Any]:
     """Put the version before back in production."""
     from flows.moves import roll_back
 
-    return roll_back(model, to=to, reason=reason)
+    return roll_back(model, to=to, reason=reason, dry_run=dry_run)
 
 
 @verb
@@ -192,11 +202,22 @@ def report(model: str, release_id: str | None) -> dict[str, Any]:
 
 @verb
 @click.argument("model", required=False)
-def reconcile(model: str | None) -> dict[str, Any]:
+@dry_run_option
+def reconcile(model: str | None, dry_run: bool) -> dict[str, Any]:
     """Finish or undo what a killed process left; mend copies, pointers and aliases; name servers that do not follow."""
     from flows.moves import reconcile_models
 
-    return reconcile_models(model)
+    return reconcile_models(model, dry_run=dry_run)
+
+
+@verb
+@click.argument("configs", nargs=-1, metavar="[CONFIG]...", type=click.Path(dir_okay=False))
+@dry_run_option
+def deploy(configs: tuple[str, ...], dry_run: bool) -> dict[str, Any]:
+    """Make Prefect's deployments those of each CONFIG (default: all in configs/), remove those whose config is gone."""
+    from flows.deploy import deploy_configs
+
+    return deploy_configs(configs, dry_run=dry_run)
 
 
 port = click.IntRange(0, 65535)
@@ -244,7 +265,7 @@ def predict(model: str, rows: Path, **options: Any) -> dict[str, Any]:
 
 @verb
 @config_argument
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@dry_run_option
 def clean(config: str, dry_run: bool) -> dict[str, Any]:
     """Remove artifacts, reports and serving copies beyond what `keep` in CONFIG says."""
     from flows.clean import clean_up

@@ -22,11 +22,12 @@ def check_config(path: str) -> dict[str, Any]:
         "candidates": {name: [technique.kind for technique in chain] for name, chain in config.chains().items()},
         "targets": {name: target.model_dump(mode="json") for name, target in config.targets.items()},
         "exit_code": 0,
-        "text": _text(plan),
+        "text": describe(plan),
     }
 
 
-def _text(plan: Plan) -> str:
+def describe(plan: Plan) -> str:
+    """A config in a few lines for people."""
     config = plan.config
     chains = (
         f"  {name}: {' -> '.join(technique.kind for technique in chain) or 'the model as it is'}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError
 
 from flows.config_sentences import sentence, sentences
+from flows.schedule import Schedule
 from flows.yaml_source import read
 from flows.yardsticks import with_yardsticks
 from tasks.evaluation.choice import Choose
@@ -18,6 +19,7 @@ from tasks.execution.settings import Execution
 from tasks.foundations.errors import InputError
 from tasks.foundations.menu import union
 from tasks.foundations.record import Record
+from tasks.foundations.work_pools import WorkPool
 from tasks.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ class Config(Record):
     serving: list[ServingTarget] = Field(default_factory=list, description="Serving targets that follow the champion.")
     execution: Execution = Field(default_factory=Execution, description="Processes, time limits, memory.")
     keep: Keep = Field(default_factory=Keep, description="What `clean` leaves.")
+    schedule: Schedule | None = Field(None, description="When Prefect starts this model's flows; `deploy` sets it.")
+    work_pool: WorkPool = Field("slipway", description="Prefect work pool whose workers run this model's flows.")
     allow_signature_change: bool = Field(
         False, description="Promote a version whose inputs or outputs differ from the champion's."
     )
@@ -101,8 +105,21 @@ class Plan(Record):
         return Path(self.path).parent
 
 
-def load(path: Path | str) -> Plan:
+def model_name(path: Path) -> str:
+    """Name of the model that a config is for, as far as the file can be read; else the file's own name."""
+    try:
+        name = read(path).content.get("name")
+    except InputError:
+        name = None
+    return name if isinstance(name, str) else path.stem
+
+
+def load(path: Path | str, *, with_files: bool = True) -> Plan:
     """Read and check a config wholly.
+
+    Args:
+        path: of the YAML file.
+        with_files: whether the files and functions that it names must be there, as they must where it is run.
 
     Raises:
         InputError: every problem found, one a line: `file:line: where: what, and what was expected`.
@@ -116,7 +133,7 @@ def load(path: Path | str) -> Plan:
     except ValidationError as error:
         raise InputError("\n".join(sentences(error, source, Config.model_json_schema()))) from error
     plan = Plan(path=str(Path(path).resolve()), config=config)
-    found = [*coerced(source.content, config), *problems(plan)]
+    found = [*coerced(source.content, config), *problems(plan, with_files)]
     if found:
         raise InputError("\n".join(sentence(source, where, message) for where, message in found))
     return plan

@@ -23,12 +23,13 @@ RESERVED = {
 }
 
 
-def problems(plan: "Plan") -> list[Problem]:
-    """Every contradiction in a config, as (where, sentence)."""
+def problems(plan: "Plan", with_files: bool = True) -> list[Problem]:
+    """Every contradiction in a config, and every file or function that is not there, as (where, sentence)."""
     config = plan.config
+    files = [*_sources(config, plan.folder), *_entrypoints(config, plan.folder)] if with_files else []
     return [
-        *_sources(config, plan.folder),
-        *_entrypoints(config, plan.folder),
+        *files,
+        *_ring(config),
         *_training(config),
         *warm_ups(config),
         *_losses(config),
@@ -44,7 +45,6 @@ def problems(plan: "Plan") -> list[Problem]:
 def _sources(config: "Config", folder: Path) -> Iterator[Problem]:
     for key, message in config.model.problems(folder):
         yield ("model", key), message
-    yield from _ring(config)
     for where, message in config.data.problems(folder):
         yield ("data", *where), message
 

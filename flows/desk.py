@@ -91,17 +91,17 @@ def new_release() -> str:
 
 
 @contextmanager
-def desk_of(plan: Plan, release: str) -> Iterator[Desk]:
-    """The desk of a release: the one that the command line has opened, else a new one."""
-    if release in _opened:
-        yield _opened[release]
+def desk_of(plan: Plan) -> Iterator[Desk]:
+    """The desk of a release: the one that the command line has opened in this process, else a new one."""
+    if plan.path in _opened:
+        yield _opened[plan.path]
         return
-    with _open(plan, release) as desk:
-        _opened[release] = desk
+    with _open(plan, new_release()) as desk:
+        _opened[plan.path] = desk
         try:
             yield desk
         finally:
-            del _opened[release]
+            del _opened[plan.path]
 
 
 @contextmanager

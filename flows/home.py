@@ -59,6 +59,17 @@ class Home:
         return self.root / "releases" / model
 
 
+def config_path(name: str) -> Path:
+    """The file of a config that a flow run names; a relative one counts from the checkout, wherever a worker runs."""
+    return CHECKOUT / Path(name).expanduser()
+
+
+def config_name(path: Path) -> str:
+    """How deployments name a config: from the checkout, which may lie elsewhere on another machine, else absolute."""
+    path = path.resolve()
+    return str(path.relative_to(CHECKOUT)) if path.is_relative_to(CHECKOUT) else str(path)
+
+
 def home() -> Home:
     """The installation: `SLIPWAY_HOME`, else `.slipway/` in the checkout that holds `flows/`; made if it is not there.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.control import actor, control_with_registry, follow_later, open_control, settle_first
+from flows.forecast import forecast_move, forecast_repairs, forecast_way_back
 from flows.home import home
 from tasks.foundations.errors import NotServing
 from tasks.promotion import moves, reconcile
@@ -18,32 +19,38 @@ PATIENCE_S = 2.0
 """How long a move waits for the servers of other models, whose killed moves it finds."""
 
 
-def promote_version(model: str, version: int, *, reason: str, force: bool) -> dict[str, Any]:
-    """Put a version in production.
+def promote_version(model: str, version: int, *, reason: str, force: bool, dry_run: bool) -> dict[str, Any]:
+    """Put a version in production, or only say what that would do.
 
     Raises:
         InputError: no such model or version.
         Refused: the version needs `force` and a reason, or failed its trial.
         NotServing: a server did not follow; everything is as before.
     """
+    if dry_run:
+        return forecast_move(model, version, reason=reason, force=force)
     order = Order(actor=actor(), reason=reason, force=force)
     return _carried_out(model, lambda control: moves.promote(control, model, version, order))
 
 
-def roll_back(model: str, *, to: int | None, reason: str) -> dict[str, Any]:
-    """Put the version before, or `to`, back in production.
+def roll_back(model: str, *, to: int | None, reason: str, dry_run: bool) -> dict[str, Any]:
+    """Put the version before, or `to`, back in production, or only say what that would do.
 
     Raises:
         InputError: no such model or version.
         Refused: there is nothing to go back to.
         NotServing: a server did not follow; everything is as before.
     """
+    if dry_run:
+        return forecast_way_back(model, to)
     order = Order(actor=actor(), reason=reason)
     return _carried_out(model, lambda control: moves.rollback(control, model, order, to))
 
 
-def reconcile_models(model: str | None) -> dict[str, Any]:
+def reconcile_models(model: str | None, *, dry_run: bool) -> dict[str, Any]:
     """Finish or undo what killed processes left, of one model or of all; mend copies, pointers, servers and aliases."""
+    if dry_run:
+        return forecast_repairs(model)
     control = control_with_registry(home())
     repairs = {model: reconcile.reconcile(control, model)} if model else reconcile.reconcile_all(control)
     notes = settle_first(home(), control, PATIENCE_S) if model else []  # of the other models

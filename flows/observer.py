@@ -24,17 +24,18 @@ class Observer:
         self._display.finish(stage, candidate, reused=reused, failed=failed)
         name = f"{stage} {candidate}" if candidate else stage
         if failed is not None:
-            _write("warning", f"{name} failed: {failed}")
+            write("warning", f"{name} failed: {failed}")
         else:
-            _write("info", f"{name} {'reused' if reused else 'done'}")
+            write("info", f"{name} {'reused' if reused else 'done'}")
 
     def log(self, message: str) -> None:
         """A sentence between the stages."""
         self._display.log(message)
-        _write("warning", message)
+        write("warning", message)
 
 
-def _write(level: str, message: str) -> None:
+def write(level: str, message: str) -> None:
+    """A line in the log of the present flow run, if there is one."""
     from prefect.exceptions import MissingContextError
     from prefect.logging import get_run_logger
 

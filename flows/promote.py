@@ -1,26 +1,40 @@
 """The flow `promote`: the command of the same name for schedules and the Prefect UI."""
 
-from prefect import flow
+from typing import Annotated
 
-from flows.control import actor, control_with_registry, settle_first
+from prefect import flow
+from pydantic import Field
+
+from flows.cause import parameters, run_actor, run_id, run_name
+from flows.control import control_with_registry, settle_first
+from flows.forecast import forecast_move
+from flows.forms import DryRun, Model, Reason, Version, readable
 from flows.home import home
+from flows.say import say
 from tasks.promote import promote as promote_version
 from tasks.promotion.control import Order
 
+Force = Annotated[
+    bool, Field(title="Force", description="Take a version that was rolled back; needs a reason, the journal has both.")
+]
 
-@flow(name="promote", flow_run_name="promote {model} {version}", persist_result=False)
-def promote(model: str, version: int, reason: str = "", force: bool = False) -> str:
+
+def _name() -> str:
+    given = parameters()
+    return run_name(f"promote {given['model']} {given['version']}", given["reason"])
+
+
+@readable
+@flow(name="promote", flow_run_name=_name, persist_result=False)
+def promote(model: Model, version: Version, reason: Reason = "", force: Force = False, dry_run: DryRun = False) -> str:
     """Put a registered version in production.
-
-    Args:
-        model: registered name.
-        version: a version that passed its gates.
-        reason: why, for the journal.
-        force: take a version that was rolled back; needs a reason.
 
     Returns:
         What is in production now, and what killed moves of other models were settled.
     """
+    if dry_run:
+        return say(model, "dry-run", forecast_move(model, version, reason=reason, force=force)["text"].splitlines())
     control = control_with_registry(home())
-    message = promote_version(control, model, version, Order(actor=actor(), reason=reason, force=force)).message
-    return " ".join([message, *settle_first(home(), control)])
+    order = Order(actor=run_actor(), reason=reason, force=force, run=run_id())
+    move = promote_version(control, model, version, order)
+    return say(model, "move", [move.message, *move.warnings, *settle_first(home(), control)])

@@ -4,17 +4,26 @@ build, read, train (or inspect, load, read) -> [convert -> techniques -> predict
 -> barrier -> measure every target -> judge -> pack -> register -> promote -> report
 """
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from flows.candidates import prepare
-from flows.config import load
-from flows.control import actor, settle_first
-from flows.desk import Desk, desk_of, new_release
+from flows.cause import parameters, run_actor, run_name
+from flows.config import load, model_name
+from flows.control import settle_first
+from flows.desk import Desk, desk_of
 from flows.ending import told
+from flows.forecast import forecast
+from flows.forms import DryRun, Reason, readable
 from flows.gate import find_champion, gate, has_own_metrics, names_champion, prepare_judging, try_metrics
-from flows.killed import tell_prefect
+from flows.home import config_path
+from flows.killed import note_release, tell_prefect
+from flows.overrides import Epochs, Seed, StepTimeout, Workers, overridden
 from flows.reference import make_reference
 from flows.running import forget
+from flows.say import say
 from flows.story import Story, bundle_request, release_log, still_pass
 from flows.summarize import summarize
 from tasks.bundle.manifest import Manifest
@@ -35,15 +44,28 @@ from tasks.store.artifact import Artifact
 ENDINGS = {error.exit_code: error for error in (SlipwayError, Refused, Inconclusive)}
 
 
-@flow(name="release", flow_run_name="release {config}", persist_result=False)
-def release(config: str, no_promote: bool = False, reason: str = "", release_id: str | None = None) -> None:
-    """Take one model from its config to production.
+ConfigFile = Annotated[str, Field(title="Config", description="Its YAML file, from the checkout.")]
+Promote = Annotated[bool, Field(title="Promote", description="Off: leave a challenger, to be promoted later.")]
 
-    Args:
-        config: path of the YAML file.
-        no_promote: leave a challenger instead of promoting.
-        reason: why, for the journal.
-        release_id: id of this release, made if left out.
+
+def _name() -> str:
+    given = parameters()
+    return run_name(f"release {model_name(config_path(given['config']))}", given["reason"])
+
+
+@readable
+@flow(name="release", flow_run_name=_name, persist_result=False)
+def release(  # noqa: PLR0913 - a form of the UI is flat
+    config: ConfigFile,
+    promote: Promote = True,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    seed: Seed = None,
+    epochs: Epochs = None,
+    workers: Workers = None,
+    step_timeout_s: StepTimeout = None,
+) -> None:
+    """Take one model from its config to production.
 
     Raises:
         InputError: config, data or model are wrong; nothing was changed.
@@ -51,20 +73,25 @@ def release(config: str, no_promote: bool = False, reason: str = "", release_id:
         Inconclusive: the measurements cannot decide; the champion is untouched.
         SlipwayError: no candidate could be judged.
     """
-    plan = load(config)
-    with desk_of(plan, release_id or new_release()) as desk:
+    changes = {"seed": seed, "epochs": epochs, "workers": workers, "step_timeout_s": step_timeout_s}
+    plan, notes = overridden(load(config_path(config)), changes)
+    if dry_run:
+        say(plan.config.name, "dry-run", forecast(plan, promote)["text"].splitlines())
+        return
+    with desk_of(plan) as desk:
+        note_release(desk.release)
         tell_prefect(desk.killed)
         forget(desk.home, desk.killed)
-        story = Story(reason=reason)
+        story = Story(reason=reason, notes=notes)
         with told(desk, story):
-            _run(desk, story, no_promote)
+            _run(desk, story, promote)
         with full_disk_said(str(desk.folder)):
             _publish_report(desk, story)
         if story.exit_code:
             raise ENDINGS[story.exit_code](story.decision)
 
 
-def _run(desk: Desk, story: Story, no_promote: bool) -> None:
+def _run(desk: Desk, story: Story, promote: bool) -> None:
     config, executor = desk.config, desk.executor
     progress = Progress(config.name)
     story.notes += settle_first(desk.home, desk.control)
@@ -88,11 +115,11 @@ def _run(desk: Desk, story: Story, no_promote: bool) -> None:
     else:
         _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
         progress.reach(90)
-        if no_promote:
+        if promote:
+            _promote(desk, story, reference, predictions.result(), dataset)
+        else:
             story.notes += announce(desk.control, config.name)
             story.end(f"version {story.version} passed and waits as challenger", 0)
-        else:
-            _promote(desk, story, reference, predictions.result(), dataset)
     progress.reach(100)
 
 
@@ -113,7 +140,7 @@ def _register(desk: Desk, story: Story, bundle: Artifact | None) -> None:
     if bundle and published.version is not None:
         story.version = published.version
         digest = Manifest.read(desk.store.path(bundle.digest)).digest
-        order = Order(actor=actor(), reason=story.reason, run=desk.release)
+        order = Order(actor=run_actor(), reason=story.reason, run=desk.release)
         record_version(desk.control, desk.config.name, published.version, digest, order)
 
 
@@ -152,7 +179,7 @@ def _refuse(desk: Desk, story: Story, refusal: Refused) -> None:
 
 
 def _move(desk: Desk, story: Story) -> Move:
-    order = Order(actor=actor(), reason=story.reason, run=desk.release, expected_serial=story.champion.serial)
+    order = Order(actor=run_actor(), reason=story.reason, run=desk.release, expected_serial=story.champion.serial)
     return promote(desk.control, desk.config.name, story.registered_version, order)
 
 

@@ -1,25 +1,38 @@
 """The flow `rollback`: the command of the same name for schedules and the Prefect UI."""
 
-from prefect import flow
+from typing import Annotated
 
-from flows.control import actor, control_with_registry, settle_first
+from prefect import flow
+from pydantic import Field
+
+from flows.cause import parameters, run_actor, run_id, run_name
+from flows.control import control_with_registry, settle_first
+from flows.forecast import forecast_way_back
+from flows.forms import DryRun, Model, Reason, readable
 from flows.home import home
+from flows.say import say
 from tasks.promotion.control import Order
 from tasks.rollback import rollback as roll_back
 
+To = Annotated[int | None, Field(title="To", ge=1, description="Version to return to. Empty: the one before.")]
 
-@flow(name="rollback", flow_run_name="rollback {model}", persist_result=False)
-def rollback(model: str, to: int | None = None, reason: str = "") -> str:
+
+def _name() -> str:
+    given = parameters()
+    to = f" to {given['to']}" if given["to"] is not None else ""
+    return run_name(f"rollback {given['model']}{to}", given["reason"])
+
+
+@readable
+@flow(name="rollback", flow_run_name=_name, persist_result=False)
+def rollback(model: Model, to: To = None, reason: Reason = "", dry_run: DryRun = False) -> str:
     """Put the version before, or an earlier one of the production history, back in production.
-
-    Args:
-        model: registered name.
-        to: the version to return to; the one before if left out.
-        reason: why, for the journal.
 
     Returns:
         What is in production now, and what killed moves of other models were settled.
     """
+    if dry_run:
+        return say(model, "dry-run", forecast_way_back(model, to)["text"].splitlines())
     control = control_with_registry(home())
-    message = roll_back(control, model, Order(actor=actor(), reason=reason), to).message
-    return " ".join([message, *settle_first(home(), control)])
+    move = roll_back(control, model, Order(actor=run_actor(), reason=reason, run=run_id()), to)
+    return say(model, "move", [move.message, *move.warnings, *settle_first(home(), control)])

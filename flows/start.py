@@ -4,27 +4,38 @@ from typing import Any
 
 from flows import prefect_server
 from flows.config import load
-from flows.desk import desk_of, new_release
+from flows.desk import desk_of
+from flows.forecast import forecast
 from flows.home import home, prepare_prefect
+from flows.overrides import overridden
 from tasks.foundations.errors import SlipwayError
 from tasks.foundations.imports import importing
 from tasks.reports import terminal
 from tasks.reports.summary import FILE, ReleaseSummary
 
 
-def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
+def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overrides: dict[str, Any]) -> dict[str, Any]:
     """Run the release flow and return what `--json` prints.
+
+    Args:
+        config: path of the YAML file.
+        promote: whether a version that passes goes to production.
+        reason: why, for the journal.
+        dry_run: only say what would be done.
+        overrides: see `flows.overrides`.
 
     Raises:
         InputError: the config is wrong; nothing was started.
         SlipwayError: it failed before there was anything to report.
     """
-    plan = load(config)
-    place, release = home(), new_release()
+    plan, _ = overridden(load(config), overrides)
+    if dry_run:
+        return forecast(plan, promote)
+    place = home()
     prepare_prefect(place)
     server = prefect_server.start(place)
     failure: SlipwayError | None = None
-    with desk_of(plan, release) as desk:
+    with desk_of(plan) as desk:
         desk.workers.warm()
         with importing():
             from flows.gate import find_champion, prepare_judging
@@ -37,12 +48,12 @@ def run_release(config: str, *, promote: bool, reason: str) -> dict[str, Any]:
         if server is not None:
             server.wait()
         try:
-            flow(plan.path, no_promote=not promote, reason=reason, release_id=release)
+            flow(plan.path, promote=promote, reason=reason, **overrides)
         except SlipwayError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - raised again unless it is Prefect's
             failure = _of_prefect(error)
-    folder = place.releases(plan.config.name) / release
+    folder = desk.folder
     if not (folder / FILE).is_file():
         raise failure or SlipwayError(f"The release left no {folder / FILE}. Run again with --debug.")
     return _answer(ReleaseSummary.read(folder), failure)

@@ -7,7 +7,7 @@ server answers -> observed -> done. Each phase is written before the act that fo
 import uuid
 from collections.abc import Callable
 
-from tasks.foundations.errors import Conflict, InputError, NotServing, Refused, SlipwayError
+from tasks.foundations.errors import InputError, NotServing, SlipwayError
 from tasks.journal.event import Event, Kind
 from tasks.journal.fold import ModelState, fold
 from tasks.promotion.aliases import align
@@ -15,6 +15,7 @@ from tasks.promotion.attempt import Made, history_after, make, note, undo
 from tasks.promotion.control import Control, Move, Order
 from tasks.promotion.known import check_files, check_model, check_servers, check_version, has_files
 from tasks.promotion.publish import History
+from tasks.promotion.rules import check_expected, check_promotable, version_to_go_back_to
 from tasks.promotion.settle import settle
 from tasks.serving.answers import Validation
 
@@ -51,8 +52,8 @@ def _promote(control: Control, model: str, version: int, order: Order) -> Move:
             check_version(state, model, version)
         if state.champion == version or _applied(state, order, "promote", version):
             return _nothing(model, "promote", state, f"{model} {version} is in production already.", settled)
-        _check_expected(state, order, model)
-        _check_promotable(state, order, model, version)
+        check_expected(state, order, model)
+        check_promotable(state, order, model, version)
         return _carry_out(control, state, _intent(state, order, model, "promote", version), settled)
 
 
@@ -90,8 +91,8 @@ def _rollback(control: Control, model: str, order: Order, to: int | None) -> Mov
         if to is None and state.champion is not None and _taken_back(before, state):
             message = f"{model} {before.champion} is out of production already: {state.champion} serves."
             return _nothing(model, "rollback", state, message, settled)
-        version = _version_to_go_back_to(state, model, to)
-        _check_expected(state, order, model)
+        version = version_to_go_back_to(state, model, to)
+        check_expected(state, order, model)
         return _carry_out(control, state, _intent(state, order, model, "rollback", version), settled)
 
 
@@ -134,43 +135,6 @@ def _taken_back(before: ModelState, now: ModelState) -> bool:
     """Whether settling has undone the promotion that a plain rollback was to take back: it must not go back further."""
     undone = now.moved is not None and now.moved.phase == "undone" and now.moved.kind == "promote"
     return undone and before.moved is not None and before.moved.phase != "undone" and before.champion != now.champion
-
-
-def _check_expected(state: ModelState, order: Order, model: str) -> None:
-    moved = state.moved
-    if order.expected_serial is not None and moved is not None and moved.serial > order.expected_serial:
-        raise Conflict(
-            f"Production of {model} has changed since this was decided: {moved.kind} of version {moved.version} by "
-            f"{moved.actor} at {moved.at}; version {state.champion} is in production. Decide anew against it."
-        )
-
-
-def _check_promotable(state: ModelState, order: Order, model: str, version: int) -> None:
-    why = ""
-    if version in state.rolled_back:
-        why = "was taken out of production by a rollback"
-    elif version not in state.registered:
-        why = "has no record of having passed its gates"
-    if why and not (order.force and order.reason.strip()):
-        raise Refused(f"{model} {version} {why}. It comes back only with --force and --reason.")
-
-
-def _version_to_go_back_to(state: ModelState, model: str, to: int | None) -> int:
-    if to is not None:
-        check_version(state, model, to)
-    if state.champion is None:
-        raise Refused(f"Nothing of {model} is in production, so nothing can be rolled back. Use `promote`.")
-    if state.previous is None:
-        raise Refused(
-            f"{model} {state.champion} has no version before it in production, so it cannot be rolled back. "
-            "Promote another version instead."
-        )
-    if to is None:
-        return state.previous
-    if to not in state.stack[1:]:
-        history = ", ".join(str(version) for version in state.stack[1:])
-        raise Refused(f"{model} {to} is not below the champion in the production history ({history}). Use `promote`.")
-    return to
 
 
 def _intent(state: ModelState, order: Order, model: str, kind: Kind, version: int) -> Event:

@@ -18,7 +18,7 @@ from tasks.promotion.control import Control
 from tasks.serving._target import ServingTarget, parse, present
 from tasks.serving.answers import Validation
 from tasks.serving.pointer import Pointer
-from tasks.serving.staging import SAFE_NAME, Payload
+from tasks.serving.staging import SAFE_NAME, Payload, is_intact, place
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,19 @@ class History:
             if serving.kind not in champion:
                 warnings += self._leave_or_go_back(serving, serial)
         return warnings
+
+    def expected(self) -> dict[str, int]:
+        """Kind -> the version that it is to serve, of the champion's kinds and of those that serve something."""
+        champion = list(self.publications(self.stack[0])) if self.stack else []
+        kinds = [*champion, *(serving.kind for serving in present(self.control.serving_root, self.model))]
+        made = {kind: next(self._made_for(kind, self.stack), None) for kind in dict.fromkeys(kinds)}
+        return {kind: version for kind, version in made.items() if version is not None}
+
+    def is_whole(self, kind: str, version: int) -> bool:
+        """Whether a kind's copy of a version is there, every byte as it was sealed."""
+        payload = self.publications(version)[kind].payload
+        copy = place(self.control.serving_root / kind / self.model, version)
+        return copy is not None and is_intact(copy, payload)
 
     def _leave_or_go_back(self, serving: ServingTarget, serial: int) -> list[str]:
         """A kind that the champion was not made for."""

@@ -93,7 +93,7 @@ def _close(control: Control, intent: Event, last: Event, state: ModelState, pati
         note(control, ours, "done", state.last_serial)
         return f"finished {what}: {stopped}"
     why = stopped
-    if _can_be_finished(last) and not overtaken:
+    if can_be_finished(last) and not overtaken:
         try:
             history = history_after(control, state, intent)
             made = make(control, history, ours, last.phase, state.last_serial, patience_s)
@@ -104,6 +104,6 @@ def _close(control: Control, intent: Event, last: Event, state: ModelState, pati
     return f"undid {what}: {why}"
 
 
-def _can_be_finished(last: Event) -> bool:
-    """What stands staged was validated when it was promoted, if it is gone back to."""
+def can_be_finished(last: Event) -> bool:
+    """Whether settling goes forward from there: what is gone back to was validated when it was promoted."""
     return last.phase in ("validated", "moved") or (last.kind, last.phase) == ("rollback", "staged")

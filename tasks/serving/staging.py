@@ -76,7 +76,7 @@ def stage(base: Path, version: int, payload: Payload, *, held: bool = False) -> 
         SlipwayError: it cannot be written (disk full, rights). What stood there before still does in either case.
     """
     final = place(base, version) or base / f"{HELD if held else ''}{version}"
-    if _is_intact(final, payload):
+    if is_intact(final, payload):
         return False
     aside, damaged = (base / f"{start}{version}-{uuid.uuid4().hex}" for start in (ASIDE, REMOVED))
     try:
@@ -115,7 +115,8 @@ def verify(folder: Path, payload: Payload) -> None:
             raise _mismatch(folder, f"{name} has other bytes")
 
 
-def _is_intact(folder: Path, payload: Payload) -> bool:
+def is_intact(folder: Path, payload: Payload) -> bool:
+    """Whether a copy is there, to the last byte."""
     try:
         verify(folder, payload)
     except (SlipwayError, OSError):  # links and special files among them

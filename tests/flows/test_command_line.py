@@ -170,7 +170,7 @@ def test_with_nohup_a_command_goes_on():
 def test_a_reason_has_no_blanks_around_it_and_is_text(given, taken):
     before = (
         "import flows.moves\n"
-        "flows.moves.promote_version = lambda *a, reason, force: {'exit_code': 0, 'reason': reason}\n"
+        "flows.moves.promote_version = lambda *a, reason, **_: {'exit_code': 0, 'reason': reason}\n"
         "import sys; from flows.__main__ import run\n"
         f"sys.argv = ['flows', 'promote', 'tiny', '1', '--force', '--json', '--reason', {given!r}]\n"
         "run()\n"

@@ -39,6 +39,38 @@ WORD = "must be 1 to 63 lower-case letters, digits, - and _, and start with a le
 # name -> (what is replaced, by what, line, sentence; `...` at its end: the list that follows grows with the menus)
 BROKEN = {
     "unknown key": ("choose:", "chose:", 16, "chose: unknown key. Did you mean choose? Known: ..."),
+    "a schedule with an impossible minute": (
+        "choose:",
+        'schedule: {cron: "61 * * * *"}\nchoose:',
+        16,
+        "schedule.cron: '61 * * * *' is no schedule (Bad minute). Expected minute, hour, day of the month, month and "
+        "day of the week, like 0 3 * * 1 for Mondays at three.",
+    ),
+    "a schedule of too few fields": (
+        "choose:",
+        'schedule: {reconcile: "@daily"}\nchoose:',
+        16,
+        "schedule.reconcile: '@daily' is no schedule (1 fields instead of 5). Expected minute, hour, day of the month, "
+        "month and day of the week, like 0 3 * * 1 for Mondays at three.",
+    ),
+    "a schedule that says no time": (
+        "choose:",
+        "schedule: {timezone: UTC}\nchoose:",
+        16,
+        "schedule: says no time: give cron, reconcile or both, or leave `schedule` out.",
+    ),
+    "a time zone that is none": (
+        "choose:",
+        'schedule: {cron: "0 3 * * 1", timezone: Mars/North}\nchoose:',
+        16,
+        "schedule.timezone: 'Mars/North' is no time zone. Expected UTC, or one like Europe/Berlin.",
+    ),
+    "a work pool that Prefect cannot name": (
+        "choose:",
+        "work_pool: a/b\nchoose:",
+        16,
+        "work_pool: 'a/b' is no name of a work pool. Expected 1 to 200 characters, none of /%&<>.",
+    ),
     "unknown key of a section": (
         "learning_rate:",
         "learning_rat:",

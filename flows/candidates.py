@@ -52,8 +52,7 @@ class _Pending:
     target: str
     steps: list[Future]
     model: Artifact | Future
-    predictions: Future
-    golden: Future
+    here: list[Future]  # predictions and golden requests; of a target with a machine of its own that makes them
 
 
 def prepare(desk: Desk, reference: Artifact, dataset: Artifact) -> list[Contestant]:
@@ -176,19 +175,20 @@ def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _
     target = desk.config.targets[place]
     in_onnx = target.form == "onnx"
     model = made.onnx[-1] if in_onnx else made.saved_model
-    return _Pending(
-        name=name,
-        target=place,
-        steps=[*made.training, *(made.onnx if in_onnx else [])],
-        model=model,
-        predictions=predict.submit(desk.executor, name, place, target, model, dataset),
-        golden=rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, desk.config.task),
+    here = (
+        []
+        if target.work_pool
+        else [
+            predict.submit(desk.executor, name, place, target, model, dataset),
+            rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, desk.config.task),
+        ]
     )
+    return _Pending(name, place, [*made.training, *(made.onnx if in_onnx else [])], model, here)
 
 
 def _settle(desk: Desk, pending: _Pending) -> Contestant:
     results: list[Artifact] = []
-    for future in (*pending.steps, pending.model, pending.predictions, pending.golden):
+    for future in (*pending.steps, pending.model, *pending.here):
         try:
             results.append(future if isinstance(future, Artifact) else future.result())
         except (StepFailed, InputError) as error:
@@ -196,7 +196,8 @@ def _settle(desk: Desk, pending: _Pending) -> Contestant:
             return Contestant(pending.name, pending.target, failure=str(error), applies=applies)
         except UnfinishedRun:  # a step before it failed, and is asked first
             continue
-    model, predictions, golden = results[-3:]
+    predictions, golden = results[-2:] if pending.here else (None, None)
+    model = results[-3] if pending.here else results[-1]
     form = FORM_FOLDER[desk.config.targets[pending.target].form]
     return Contestant(
         name=pending.name,

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from flows.control import actor
+from flows.actor import actor
 
 UI = "Prefect UI"
 CAUSES = {"SCHEDULE": "schedule", "AUTOMATION": "automation"}

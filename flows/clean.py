@@ -9,6 +9,7 @@ from flows.config import Keep, load
 from flows.control import open_control, registry_place, settle_first
 from flows.home import Home, home
 from flows.running import none_running
+from flows.storage import open_store
 from tasks.journal.fold import ModelState, fold
 from tasks.promotion.control import Control
 from tasks.promotion.reconcile import retain
@@ -31,7 +32,7 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
     """
     plan, place = load(config), home()
     model, keep = plan.config.name, plan.config.keep
-    store = Store(str(place.store), place.store)
+    store = open_store(place)
     control = open_control(place, store)
     notes = [] if dry_run else settle_first(place, control)
     old = sorted(path for path in place.releases(model).glob("*") if path.is_dir())[: -keep.releases]

@@ -1,6 +1,5 @@
 """Where production is controlled from on this installation: the journal, the serving folders, the bundles, MLflow."""
 
-import getpass
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from flows.home import Home
+from flows.storage import open_store
 from tasks.foundations.errors import DigestMismatch
 from tasks.journal.journal import Journal
 from tasks.promotion.control import Aliases, Control
@@ -56,7 +56,7 @@ def control_with_registry(home: Home) -> Control:
 
         set_aliases(AliasRequest(place=registry_place(home, model), model=model, aliases=aliases))
 
-    return open_control(home, Store(str(home.store), home.store), lambda: RegistryAliases(change))
+    return open_control(home, open_store(home), lambda: RegistryAliases(change))
 
 
 def settle_first(home: Home, control: Control, patience_s: float | None = None) -> list[str]:
@@ -95,15 +95,6 @@ def bundle_path(store: Store, digest: str) -> Path:
         raise DigestMismatch(
             f"bundles/{digest}.json in the store {store.url} cannot be read. Restore it, or release the model again."
         ) from error
-
-
-def actor() -> str:
-    """Who acts, for the journal: `SLIPWAY_ACTOR` (a CI job, a schedule), else the user's login name."""
-    try:
-        name = os.environ.get("SLIPWAY_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):
-        name = f"uid {os.getuid()}"
-    return name.encode("utf-8", "replace").decode()  # bytes that are no text cannot be written to the journal
 
 
 def follow_later(home: Home, model: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.config import Plan, load, model_name
 from flows.deployments import FLOWS, TAG, Cron, Deployment, deployments_of, differences
 from flows.home import CHECKOUT, config_path, home, prepare_prefect
+from flows.work_pools import TYPE, create_pool, has_pool
 from tasks.foundations.errors import InputError, SlipwayError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 PAGE = 200  # Prefect's own limit
-POOL_TYPE = "process"
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Difference:
     def lines(self) -> list[str]:
         """For people: `+` is new, `~` changes, `-` goes."""
         return [
-            *(f"+ work pool {name} ({POOL_TYPE})" for name in self.pools),
+            *(f"+ work pool {name} ({TYPE})" for name in self.pools),
             *(f"+ {each.name}{_when(each)}" for each in self.created),
             *(f"~ {each.name}: {'; '.join(changes)}" for each, changes in self.updated),
             *(f"- {name}" for name in self.removed),
@@ -240,25 +240,13 @@ def _compare(
             difference.updated.append((each, changes))
         else:
             difference.unchanged.append(each.name)
-    difference.pools = [pool for pool in sorted({each.work_pool for each in wanted}) if not _has_pool(client, pool)]
+    difference.pools = [pool for pool in sorted({each.work_pool for each in wanted}) if not has_pool(client, pool)]
     return difference
 
 
-def _has_pool(client: "SyncPrefectClient", name: str) -> bool:
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        client.read_work_pool(name)
-    except ObjectNotFound:
-        return False
-    return True
-
-
 def _carry_out(client: "SyncPrefectClient", difference: Difference, held: dict[str, Held]) -> None:
-    from prefect.client.schemas.actions import WorkPoolCreate
-
     for pool in difference.pools:
-        client.create_work_pool(WorkPoolCreate(name=pool, type=POOL_TYPE))
+        create_pool(client, pool)
     for each in difference.created:
         _create(client, each)
     for each, changes in difference.updated:

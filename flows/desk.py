@@ -15,6 +15,7 @@ from flows.config import Config, Plan
 from flows.control import RegistryAliases, open_control, registry_place
 from flows.home import Home, home
 from flows.running import running
+from flows.storage import open_store
 from tasks.evaluation.meaning import meaning_of
 from tasks.execution.steps import Executor
 from tasks.foundations import progress
@@ -110,7 +111,7 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
     from tasks.reports.display import Display
 
     place, config = home(), plan.config
-    store = Store(str(place.store), place.store)
+    store = open_store(place)
     store.sweep_scratch()
     progress.sweep(place.logs)
     settings = config.execution.worker_settings(len(config.chains()), str(place.logs / f"{release}.log"))

@@ -2,15 +2,16 @@
 
 from typing import Any
 
+from flows.actor import actor
 from flows.check import describe
 from flows.config import Plan
-from flows.control import actor, open_control
+from flows.control import open_control
 from flows.home import home
+from flows.storage import open_store
 from tasks.journal.fold import fold
 from tasks.promotion.control import Control, Order
 from tasks.promotion.forecast import Forecast, forecast_promote, forecast_reconcile, forecast_rollback
 from tasks.promotion.known import check_servers
-from tasks.store.store import Store
 
 
 def forecast(plan: Plan, promote: bool) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def forecast_repairs(model: str | None) -> dict[str, Any]:
 
 def _control() -> Control:
     place = home()
-    return open_control(place, Store(str(place.store), place.store))
+    return open_control(place, open_store(place))
 
 
 def _answer(found: Forecast) -> dict[str, Any]:

@@ -1,51 +1,29 @@
 """Gating: every candidate on every target against the champion of this moment. Run again if the champion changes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from flows.candidates import Contestant
+from flows.champion import Champion, is_named
 from flows.config import Config
 from flows.desk import Desk
 from flows.yardsticks import yardstick
-from tasks.bundle.manifest import Manifest
-from tasks.bundle.verify import verify
 from tasks.data.dataset import Split, open_dataset
 from tasks.evaluation.assess import CHAMPION
 from tasks.evaluation.assessment import Assessment, AssessRequest, Entry
 from tasks.evaluation.gates import is_function, metric_functions
 from tasks.evaluation.meaning import meaning_of
-from tasks.foundations.errors import DigestMismatch, InputError, StepFailed
-from tasks.journal.fold import fold
+from tasks.foundations.errors import InputError, StepFailed
+from tasks.hardware.order import Answer
 from tasks.judge import judge
 from tasks.measure import measure
 from tasks.models import sizes
 from tasks.models.output import judged_output
 from tasks.models.signature import Signature
 from tasks.predict import predict
-from tasks.promotion.known import check_servers
 from tasks.score import score
 from tasks.store.artifact import Artifact
-
-
-@dataclass(frozen=True)
-class Champion:
-    """What is in production at this moment.
-
-    Attributes:
-        version: its number, None if nothing is in production.
-        serial: the journal's last serial, to notice that somebody else moved.
-        folder: of its bundle, None if it is not to be had.
-        manifest: of its bundle.
-        failure: why the bundle is not to be had.
-    """
-
-    version: int | None
-    serial: int
-    folder: Path | None = None
-    manifest: Manifest | None = None
-    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,16 +35,20 @@ class Rival:
 
 
 @dataclass(frozen=True)
+class Material:
+    """What all candidates are judged by: the trained model, its outputs, and the data."""
+
+    reference: Artifact
+    predictions: Artifact
+    dataset: Artifact
+
+
+@dataclass(frozen=True)
 class Gated:
     """One target judged: what was measured and what came of it."""
 
     measurement: Artifact | None
     assessment: Assessment
-
-
-def names_champion(config: Config) -> bool:
-    """Whether a gate compares with the champion."""
-    return any(each.against == CHAMPION for each in config.gates)
 
 
 def has_own_metrics(config: Config) -> bool:
@@ -79,56 +61,38 @@ def prepare_judging(desk: Desk) -> None:
     desk.workers.warm("plain", "tasks.evaluation.assess", "scipy.special", "scipy.sparse")
 
 
-def find_champion(desk: Desk) -> Champion:
-    """Look the champion up in the journal and its bundle up in the store.
-
-    Raises:
-        DigestMismatch: the journal was changed by something other than Slipway, or is not that of what is served.
-    """
-    state = fold(desk.control.journal.verify(desk.config.name))
-    check_servers(desk.control, desk.config.name)
-    if state.champion is None:
-        return Champion(None, state.last_serial)
-    try:
-        folder = desk.control.bundle_path(state.digests[state.champion])
-        return Champion(state.champion, state.last_serial, folder, _verified(folder))
-    except DigestMismatch as error:
-        return Champion(state.champion, state.last_serial, failure=str(error))
-
-
-@cache
-def _verified(folder: Path) -> Manifest:
-    """Every byte of a bundle is read once a process."""
-    return verify(folder)
-
-
 def gate(
     desk: Desk,
     contestants: Sequence[Contestant],
-    reference: Artifact,
-    predictions: Artifact,
-    dataset: Artifact,
+    material: Material,
     champion: Champion,
+    answers: Mapping[str, Answer],
 ) -> dict[str, Gated]:
     """Measure and judge every target.
 
     Args:
         desk: of the release.
         contestants: every candidate on every target.
-        reference: the trained model.
-        predictions: its outputs.
-        dataset: the release's data.
+        material: of the release.
         champion: as found just before.
+        answers: of the targets that have a machine of their own.
 
     Returns:
         Target -> what came of it.
     """
-    signature = Signature.read(desk.store.path(reference.digest))
-    rivals = {place: _rival(desk, place, champion, dataset) for place in desk.config.targets}
+    signature = Signature.read(desk.store.path(material.reference.digest))
+    rivals = {
+        place: _rival(desk, place, champion, material.dataset, answers.get(place)) for place in desk.config.targets
+    }
     # The barrier: nothing of this release runs beside a measurement. The plain worker sleeps, its imports done.
     desk.workers.close("keras3", "legacy")
-    requests = {place: _request(desk, place, reference, predictions, dataset) for place in desk.config.targets}
-    measured = {place: _measure(desk, place, contestants, rivals[place], requests[place].split) for place in requests}
+    requests = {place: _request(desk, place, material) for place in desk.config.targets}
+    measured = {
+        place: answers[place].measurement
+        if place in answers
+        else _measure(desk, place, contestants, rivals[place], requests[place].split)
+        for place in requests
+    }
     gated = {}
     for place, request in requests.items():
         rival = rivals[place]
@@ -146,28 +110,28 @@ def gate(
     return gated
 
 
-def try_metrics(desk: Desk, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+def try_metrics(desk: Desk, material: Material) -> None:
     """Call every metric, the user's own among them, before candidates are made.
 
     Raises:
         InputError: one raised, or gave no finite number.
     """
     place = next(iter(desk.config.targets))
-    score(desk.executor, _request(desk, place, reference, predictions, dataset))
+    score(desk.executor, _request(desk, place, material))
 
 
-def _request(desk: Desk, place: str, reference: Artifact, predictions: Artifact, dataset: Artifact) -> AssessRequest:
+def _request(desk: Desk, place: str, material: Material) -> AssessRequest:
     """What a target is judged by, without the candidates."""
-    signature = Signature.read(desk.store.path(reference.digest))
+    signature = Signature.read(desk.store.path(material.reference.digest))
     return AssessRequest(
         task=desk.config.task,
         target=place,
         gates=tuple(desk.config.gates),
         objective=desk.config.choose,
         folder=str(desk.plan.folder),
-        split=open_dataset(desk.store.path(dataset.digest))["test"],
+        split=open_dataset(desk.store.path(material.dataset.digest))["test"],
         output=judged_output(signature, meaning_of(desk.config.task)),
-        reference=str(desk.store.path(predictions.digest)),
+        reference=str(desk.store.path(material.predictions.digest)),
         candidates=(),
         seed=desk.config.seed,
     )
@@ -197,10 +161,9 @@ def _saved_model_size(folder: Path) -> sizes.Sizes:
     )
 
 
-def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact) -> Rival | None:
+def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact, answer: Answer | None) -> Rival | None:
     """The champion on one target: its predictions on this release's test rows, and its sizes."""
-    named = any(each.against == CHAMPION and each.concerns(place) for each in desk.config.gates)
-    if champion.version is None or not named:
+    if champion.version is None or not is_named(desk.config, place):
         return None
     if champion.manifest is None or champion.folder is None:
         return Rival(Entry(name=CHAMPION, failure=champion.failure))
@@ -210,7 +173,7 @@ def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact) -> Riv
     folder = champion.folder / target.path
     model = Artifact(uri=str(folder), format=target.form, digest=target.winner, size_bytes=0)
     try:
-        outputs = predict(desk.executor, CHAMPION, place, desk.config.targets[place], model, dataset, folder=folder)
+        outputs = _outputs(desk, place, model, dataset, folder) if answer is None else _told(answer)
     except (StepFailed, InputError) as error:
         return Rival(Entry(name=CHAMPION, digest=target.winner, failure=str(error)))
     size = sizes.measure(folder / "model.onnx") if target.form == "onnx" else _saved_model_size(folder)
@@ -222,6 +185,18 @@ def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact) -> Riv
         gzip_bytes=size.gzip_bytes,
     )
     return Rival(entry, folder)
+
+
+def _outputs(desk: Desk, place: str, model: Artifact, dataset: Artifact, folder: Path) -> Artifact:
+    """The champion's predictions on this machine."""
+    return predict(desk.executor, CHAMPION, place, desk.config.targets[place], model, dataset, folder=folder)
+
+
+def _told(answer: Answer) -> Artifact:
+    """The champion's predictions on the target's own machine."""
+    if CHAMPION not in answer.predictions:
+        raise StepFailed(answer.failure or answer.failures.get(CHAMPION, "its machine was not asked for it"))
+    return answer.predictions[CHAMPION]
 
 
 def _measure(

@@ -21,7 +21,7 @@ class Home:
 
     @property
     def store(self) -> Path:
-        """Content-addressed artifacts and the action index."""
+        """Content-addressed artifacts and the action index; of a store elsewhere, what was fetched of it."""
         return self.root / "store"
 
     @property

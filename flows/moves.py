@@ -7,13 +7,14 @@ of their own.
 from collections.abc import Callable
 from typing import Any
 
-from flows.control import actor, control_with_registry, follow_later, open_control, settle_first
+from flows.actor import actor
+from flows.control import control_with_registry, follow_later, open_control, settle_first
 from flows.forecast import forecast_move, forecast_repairs, forecast_way_back
 from flows.home import home
+from flows.storage import open_store
 from tasks.foundations.errors import NotServing
 from tasks.promotion import moves, reconcile
 from tasks.promotion.control import Control, Move, Order
-from tasks.store.store import Store
 
 PATIENCE_S = 2.0
 """How long a move waits for the servers of other models, whose killed moves it finds."""
@@ -68,7 +69,7 @@ def reconcile_models(model: str | None, *, dry_run: bool) -> dict[str, Any]:
 def _carried_out(model: str, move: Callable[[Control], Move]) -> dict[str, Any]:
     """Make a move, and only then settle what was left of other models: a rollback is in a hurry."""
     place = home()
-    control = open_control(place, Store(str(place.store), place.store))
+    control = open_control(place, open_store(place))
     try:
         made = move(control)
     except NotServing:

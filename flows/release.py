@@ -11,13 +11,15 @@ from pydantic import Field
 
 from flows.candidates import prepare
 from flows.cause import parameters, run_actor, run_name
+from flows.champion import find_champion, names_champion
 from flows.config import load, model_name
 from flows.control import settle_first
 from flows.desk import Desk, desk_of
+from flows.elsewhere import answered, ask_machines
 from flows.ending import told
 from flows.forecast import forecast
 from flows.forms import DryRun, Reason, readable
-from flows.gate import find_champion, gate, has_own_metrics, names_champion, prepare_judging, try_metrics
+from flows.gate import Material, gate, has_own_metrics, prepare_judging, try_metrics
 from flows.home import config_path
 from flows.killed import note_release, tell_prefect
 from flows.overrides import Epochs, Seed, StepTimeout, Workers, overridden
@@ -103,12 +105,13 @@ def _run(desk: Desk, story: Story, promote: bool) -> None:
     whole = TensorFlow(runtime="tensorflow", threads=1, batch_size=1)
     predictions = predict.submit(executor, "reference", "tensorflow", whole, reference, dataset, REFERENCE_BATCH)
     if has_own_metrics(config):
-        try_metrics(desk, reference, predictions.result(), dataset)
+        try_metrics(desk, Material(reference, predictions.result(), dataset))
     progress.reach(20)
     story.contestants = prepare(desk, reference, dataset)
     opening.result()  # nothing is measured for a registry that cannot be reached
     progress.reach(40)
-    _gate(desk, story, reference, predictions.result(), dataset)
+    material = Material(reference, predictions.result(), dataset)
+    _gate(desk, story, material)
     progress.reach(80)
     if story.exit_code or story.is_already_in_production(desk.config, find_champion(desk)):
         _register(desk, story, None)
@@ -116,16 +119,18 @@ def _run(desk: Desk, story: Story, promote: bool) -> None:
         _register(desk, story, pack(executor, lambda out: bundle_request(desk, story, out)))
         progress.reach(90)
         if promote:
-            _promote(desk, story, reference, predictions.result(), dataset)
+            _promote(desk, story, material)
         else:
             story.notes += announce(desk.control, config.name)
             story.end(f"version {story.version} passed and waits as challenger", 0)
     progress.reach(100)
 
 
-def _gate(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+def _gate(desk: Desk, story: Story, material: Material) -> None:
     story.champion = find_champion(desk)
-    story.gated = gate(desk, story.contestants, reference, predictions, dataset, story.champion)
+    answers = ask_machines(desk, story.contestants, material.dataset, story.champion)
+    story.contestants = [answered(each, answers) for each in story.contestants]
+    story.gated = gate(desk, story.contestants, material, story.champion, answers)
     story.choose()
 
 
@@ -144,7 +149,7 @@ def _register(desk: Desk, story: Story, bundle: Artifact | None) -> None:
         record_version(desk.control, desk.config.name, published.version, digest, order)
 
 
-def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifact, dataset: Artifact) -> None:
+def _promote(desk: Desk, story: Story, material: Material) -> None:
     """Promote, unless somebody else did since the gates were judged: then judge once more, against the new champion."""
     try:
         story.moved(_move(desk, story))
@@ -156,7 +161,7 @@ def _promote(desk: Desk, story: Story, reference: Artifact, predictions: Artifac
         story.notes.append(str(conflict))
         chosen = story.winners
         if names_champion(desk.config):
-            _gate(desk, story, reference, predictions, dataset)
+            _gate(desk, story, material)
             if not still_pass(chosen, story.gated):
                 story.end(f"refused: version {story.version} does not pass against the new champion. {conflict}", 3)
                 return

@@ -38,7 +38,8 @@ def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overr
     with desk_of(plan) as desk:
         desk.workers.warm()
         with importing():
-            from flows.gate import find_champion, prepare_judging
+            from flows.champion import find_champion
+            from flows.gate import prepare_judging
             from flows.reference import begin_reference
             from flows.release import release as flow
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from flows.control import open_control, settle_first
 from flows.home import home
+from flows.storage import open_store
 from tasks.promotion.known import strangers
 from tasks.promotion.publish import served
 from tasks.promotion.status import ServerStatus, Status, ask_servers, status
-from tasks.store.store import Store
 
 PATIENCE_S = 1.0
 """How long servers of a killed move may take to answer; what needs longer stays as it is, with a warning."""
@@ -24,7 +24,7 @@ def show(model: str | None) -> dict[str, Any]:
         DigestMismatch: the model is served, and the journal does not know it.
     """
     place = home()
-    control = open_control(place, Store(str(place.store), place.store))
+    control = open_control(place, open_store(place))
     notes = settle_first(place, control, PATIENCE_S)
     if model is not None:
         found = status(control, model)

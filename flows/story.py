@@ -8,9 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.candidates import Contestant
+from flows.champion import Champion
 from flows.config import Config
 from flows.desk import Desk
-from flows.gate import Champion, Gated
+from flows.gate import Gated
 from tasks.bundle.manifest import ServingEntry
 from tasks.bundle.write import BundleRequest, Winner
 from tasks.evaluation.choice import FAILED, REFUSED, Choice, release_exit_code
@@ -20,7 +21,7 @@ from tasks.registry.jobs import PublishResult
 from tasks.registry.records import DECISION_TAG, ReleaseLog, RunRecord
 from tasks.reports import figures
 from tasks.reports.summary import ReleaseSummary
-from tasks.runtimes.environment import read_environment
+from tasks.runtimes.samples import read_measurement
 from tasks.store.action import source_digest
 
 
@@ -162,9 +163,10 @@ def bundle_request(desk: Desk, story: Story, out: Path) -> BundleRequest:
 
 def _winner(desk: Desk, story: Story, place: str) -> Winner:
     contestant, target = story.winner_of(place), desk.config.targets[place]
-    if contestant.model is None or contestant.golden is None:
-        raise RuntimeError(f"{contestant.name} won {place} without a model")
-    environment = read_environment()
+    measurement = story.gated[place].measurement
+    if contestant.model is None or contestant.golden is None or measurement is None:
+        raise RuntimeError(f"{contestant.name} won {place} without a model, or unmeasured")
+    environment = read_measurement(desk.store.path(measurement.digest)).environment
     return Winner(
         candidate=contestant.name,
         form="onnx" if target.form == "onnx" else "savedmodel",

@@ -5,11 +5,13 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.data.dataset import open_dataset
+from tasks.data.dataset import Split, open_dataset
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
+from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
 from tasks.runtimes.predict import PredictRequest
+from tasks.runtimes.target import computing
 from tasks.store.artifact import Artifact
 
 REFERENCE_BATCH = 256
@@ -26,6 +28,8 @@ def predict(
     batch_size: int | None = None,
     folder: Path | None = None,
     split: str = "test",
+    rows: Split | None = None,
+    kind: Kind = "keras3",
 ) -> Artifact:
     """Publish the outputs of one model on one split.
 
@@ -39,11 +43,13 @@ def predict(
         batch_size: rows a call where it should differ from the target's.
         folder: where the model lies if it is no artifact of its own (the champion, inside its bundle).
         split: name of the split; a teacher predicts those that its students train on.
+        rows: the split, for whoever has no whole data set here.
+        kind: of worker; `plain` ones need no TensorFlow.
 
     Raises:
         StepFailed: the runtime refuses the model.
     """
-    settings = target.model_dump(mode="json")
+    settings = computing(target)
     step = Step(
         name=f"predict {place}" if split == "test" else f"teach {split}",
         job="tasks.runtimes.predict:predict",
@@ -54,8 +60,9 @@ def predict(
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
         cpu=cpu_class(),
+        kind=kind,
     )
-    rows = open_dataset(executor.store.path(dataset.digest))[split]
+    rows = rows or open_dataset(executor.store.path(dataset.digest))[split]
     return executor.produce(
         step,
         lambda out: PredictRequest(

@@ -1,18 +1,22 @@
 """Rehearse: golden requests of a candidate on its target. Before the barrier, because afterwards no worker is left."""
 
-from prefect import task
+from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.bundle.golden_job import GoldenRequest
-from tasks.data.dataset import open_dataset
+from tasks.data.dataset import Split, open_dataset
 from tasks.evaluation.task import AnyTask
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
+from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
+from tasks.runtimes.target import computing
 from tasks.store.artifact import Artifact
 
 
-@task(name="rehearse", task_run_name="rehearse {candidate} on {place}", cache_policy=NO_CACHE, persist_result=False)
+@prefect_task(
+    name="rehearse", task_run_name="rehearse {candidate} on {place}", cache_policy=NO_CACHE, persist_result=False
+)
 def rehearse(
     executor: Executor,
     candidate: str,
@@ -21,7 +25,9 @@ def rehearse(
     model: Artifact,
     dataset: Artifact,
     registered: str,
-    kind: AnyTask,
+    task: AnyTask,
+    rows: Split | None = None,
+    kind: Kind = "keras3",
 ) -> Artifact:
     """Publish golden requests with the candidate's own answers, and a SavedModel's warm-up records.
 
@@ -33,13 +39,15 @@ def rehearse(
         model: in the form that the target opens.
         dataset: the release's data.
         registered: name that the model is served under.
-        kind: the task; the top class of every row is guarded too where it is a classification.
+        task: the top class of every row is guarded too where it is a classification.
+        rows: the test split, for whoever has no whole data set here.
+        kind: of worker; `plain` ones need no TensorFlow.
 
     Raises:
         StepFailed: the answers are not finite, or not the same twice.
     """
-    settings = target.model_dump(mode="json")
-    guarded = {"classification": kind.kind == "classification", "judged": getattr(kind, "judged", None)}
+    settings = computing(target)
+    guarded = {"classification": task.kind == "classification", "judged": getattr(task, "judged", None)}
     step = Step(
         name=f"rehearse {place}",
         job="tasks.bundle.golden_job:write_golden",
@@ -50,8 +58,9 @@ def rehearse(
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
         cpu=cpu_class(),
+        kind=kind,
     )
-    split = open_dataset(executor.store.path(dataset.digest))["test"]
+    split = rows or open_dataset(executor.store.path(dataset.digest))["test"]
     return executor.produce(
         step,
         lambda out: GoldenRequest(

@@ -15,6 +15,12 @@ class Execution(Record):
         None, ge=1, description="Worker processes at once; default one a core, at most one a candidate."
     )
     step_timeout_s: float = Field(3600, gt=0, description="Limit of one step in seconds; its worker is then killed.")
+    machine_wait_s: float = Field(
+        120,
+        gt=0,
+        description="How long the machine of a target with a `work_pool` may be silent: no worker that takes the work, "
+        "or no sign of life of its run. Then its target has failed.",
+    )
     memory_limit_gb: float | None = Field(
         None,
         gt=0,

@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks.foundations.errors import SlipwayError
 
 TEMPORARY = ".whole-"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -50,7 +51,7 @@ def full_disk_said(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise SlipwayError(
                 f"No space left while writing to {place} ({error.strerror}). Free some space (`python -m flows clean "
                 "CONFIG`) and run the same command again; finished steps are reused."

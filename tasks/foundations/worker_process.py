@@ -18,9 +18,9 @@ from tasks.foundations.record import Record
 
 Kind = Literal["keras3", "legacy", "plain"]
 ENVIRONMENT: dict[Kind, dict[str, str]] = {
-    "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"},
-    "legacy": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1"},
-    "plain": {},
+    "keras3": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0", "CUDA_VISIBLE_DEVICES": "-1"},
+    "legacy": {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "-1"},
+    "plain": {},  # a target's accelerator is found from here
 }
 # Almost every job needs them, and at the start they overlap with that of the parent.
 IMPORTS: dict[Kind, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ def initialize(kind: Kind, settings: WorkerSettings, parent: int) -> None:
     os.environ.update(ENVIRONMENT[kind])
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(settings.threads)
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
     os.environ |= {"MPLBACKEND": "Agg", "SCIPY_ARRAY_API": "0"}
     if settings.temporary is not None:
         os.environ["TMPDIR"] = settings.temporary

@@ -14,6 +14,7 @@ from tasks.foundations.record import Record
 from tasks.models.signature import Signature
 
 Array = np.ndarray[Any, Any]
+WORK_POOL = "Prefect work pool whose workers predict and measure, on a machine of the target's own. Left out: this one."
 
 
 class Session(Protocol):
@@ -62,6 +63,11 @@ class Runtime(Protocol):
     @property
     def batch_size(self) -> int:
         """Rows of one call."""
+        ...
+
+    @property
+    def work_pool(self) -> str | None:
+        """Whose workers predict and measure; None for this machine."""
         ...
 
     def options(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tasks.foundations.menu import choices
 from tasks.foundations.record import Record
 
 MENU = "tasks.runtimes"
+NOT_COMPUTING = ("work_pool",)
 
 
 def parse_target(value: Any) -> Any:
@@ -23,6 +24,11 @@ def parse_target(value: Any) -> Any:
     if word not in menu:
         raise ValueError(f"runtime {word!r} is not one of {', '.join(menu)}")
     return menu[word].model_validate(value)
+
+
+def computing(target: Record) -> dict[str, Any]:
+    """What of a target decides results, as JSON: not where its machine is."""
+    return target.model_dump(mode="json", exclude=set(NOT_COMPUTING))
 
 
 Target = Annotated[Record, BeforeValidator(parse_target), SerializeAsAny()]

@@ -8,20 +8,24 @@
 Any fsspec URL works; a local folder is published by rename, an object store by uploading the manifest last.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tasks.foundations.errors import DigestMismatch, SlipwayError
-from tasks.foundations.files import full_disk_said, sync, write_whole
+from tasks.foundations.files import FULL, full_disk_said, sync, write_whole
 from tasks.foundations.processes import is_alive
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file, list_files
+
+EXCHANGED = ("orders", "answers", "pulses", "parts")
+"""What only a release in progress needs: see `tasks.hardware.exchange`, and `Store.part`."""
 
 
 class Store:
@@ -30,10 +34,12 @@ class Store:
     Args:
         url: local path or fsspec URL (`s3://bucket/prefix`, `memory://x`).
         cache: local folder for scratch and fetched artifacts.
+        options: what the URL's file system is opened with, credentials for example.
     """
 
-    def __init__(self, url: str, cache: Path) -> None:
+    def __init__(self, url: str, cache: Path, options: Mapping[str, Any] | None = None) -> None:
         self.url = url.rstrip("/")
+        self._options = dict(options or {})
         self.local = Path(url.removeprefix("file://")) if "://" not in url or url.startswith("file://") else None
         self.cache = self.local or cache
         self._verified: set[str] = set()
@@ -88,6 +94,28 @@ class Store:
             self._verified.add(digest)
         return folder
 
+    def part(self, digest: str, wanted: Callable[[str], bool]) -> Path:
+        """Local folder with those files of an artifact whose names are wanted, each verified; others may be missing.
+
+        Of a local store the artifact itself.
+
+        Raises:
+            DigestMismatch: missing, or its content is not what the digest says.
+        """
+        if self.local is not None:
+            return self.path(digest)
+        files = self._files_of(digest)
+        if files is None or digest_entries({name: entry["sha256"] for name, entry in files.items()}) != digest:
+            raise DigestMismatch(f"Artifact {digest} is not in the store {self.url}. Run the release again.")
+        names = [name for name in files if wanted(name)]
+        target = self.cache / "parts" / f"{digest}-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]}"
+        if not target.exists():
+            self._download(digest, names, target)
+        for name in names:
+            if digest_file(target / name) != files[name]["sha256"]:
+                raise DigestMismatch(f"{target / name} is not what the store's manifest says. Remove {target}.")
+        return target
+
     def folder(self, digest: str) -> Path:
         """Local folder of an artifact, not verified: for content that is checked by other means before it is used.
 
@@ -106,7 +134,8 @@ class Store:
         try:
             if self.local is not None:
                 return (self.local / name).read_bytes()
-            content: bytes = self._filesystem().cat_file(f"{self.url}/{name}")
+            with self._reached():
+                content: bytes = self._filesystem().cat_file(f"{self.url}/{name}")
             return content
         except FileNotFoundError:
             return None
@@ -124,20 +153,23 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def retain(self, digests: set[str], dry_run: bool = False) -> int:
-        """Remove every local artifact and action but those named; returns the bytes freed, or that would be."""
-        freed = 0
-        for manifest in (self.cache / "objects").glob("*/*.json"):
-            digest = manifest.stem
-            if digest in digests:
-                continue
-            freed += sum(int(entry["size"]) for entry in (self._files_of(digest) or {}).values())
-            if dry_run:
-                continue
-            manifest.unlink()
-            shutil.rmtree(manifest.with_suffix(""), ignore_errors=True)
-        for action in (self.cache / "actions").glob("*.json"):
-            if not dry_run and _digest_of(action) not in digests:
-                action.unlink()
+        """Remove every local artifact and action but those named, and all orders between machines.
+
+        Of a remote store only what was fetched here: others use the store itself.
+
+        Returns:
+            The bytes freed, or that would be.
+        """
+        objects = [path for path in (self.cache / "objects").glob("*/*") if path.stem not in digests]
+        others = [path for path in (self.cache / "actions").glob("*.json") if _digest_of(path) not in digests]
+        others += [path for room in EXCHANGED for path in (self.cache / room).glob("*")]
+        freed = sum(_size(path) for path in objects if path.is_dir())
+        # The manifest first: without it the artifact does not exist.
+        for path in () if dry_run else sorted(objects + others, key=Path.is_dir):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
         return freed
 
     def _files_of(self, digest: str) -> dict[str, Any] | None:
@@ -162,11 +194,8 @@ class Store:
 
     def _put(self, folder: Path, files: dict[str, Path], digest: str) -> None:
         if self.local is None:
-            system = self._filesystem()
-            for name, path in files.items():
-                system.put_file(str(path), f"{self.url}/{self._object(digest)}/{name}")
-            return
-        target = self.local / self._object(digest)
+            self._upload(files, digest)
+        target = self.cache / self._object(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in files.values():
             sync(path)
@@ -175,24 +204,37 @@ class Store:
         folder.rename(target)
         sync(target.parent)
 
+    def _upload(self, files: dict[str, Path], digest: str) -> None:
+        system = self._filesystem()
+        verb = {"method": "put"} if "http" in _protocols(system) else {}
+        with self._reached():
+            for name, path in files.items():
+                system.put_file(str(path), f"{self.url}/{self._object(digest)}/{name}", **verb)
+
     def _write(self, name: str, content: str) -> None:
         if self.local is None:
-            self._filesystem().pipe_file(f"{self.url}/{name}", content.encode())
+            with self._reached():
+                self._filesystem().pipe_file(f"{self.url}/{name}", content.encode())
             return
         write_whole(self.local / name, content)
 
     def _fetch(self, digest: str) -> None:
         target = self.cache / self._object(digest)
-        files = self._files_of(digest)
-        if target.exists() or files is None:
+        if target.exists():
             return
+        files = self._files_of(digest)
+        if files is not None:
+            self._download(digest, list(files), target)
+
+    def _download(self, digest: str, names: list[str], target: Path) -> None:
         system = self._filesystem()
-        with self.scratch() as folder, full_disk_said(str(self.cache)):
-            for name in files:
+        with self.scratch() as folder, full_disk_said(str(self.cache)), self._reached():
+            for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(f"{self.url}/{self._object(digest)}/{name}", str(folder / name))
             target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
+            with suppress(OSError):  # somebody else has fetched it meanwhile
+                folder.rename(target)
 
     def _verify(self, digest: str, folder: Path) -> None:
         found = digest_entries({name: digest_file(path) for name, path in list_files(folder).items()})
@@ -202,14 +244,43 @@ class Store:
                 "they are not used. Remove the folder and run the release again."
             )
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """One sentence for whatever the client of a remote store raises."""
+        try:
+            yield
+        except (FileNotFoundError, SlipwayError):
+            raise
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise self._unreached(error) from error
+        except Exception as error:  # every kind of store has errors of its own
+            raise self._unreached(error) from error
+
+    def _unreached(self, error: Exception) -> SlipwayError:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        return SlipwayError(
+            f"The store {self.url} does not answer as it should: {why}. Mend that, or correct SLIPWAY_STORE_URL and "
+            "its credentials, then run the same command again; finished steps are reused."
+        )
+
     def _filesystem(self) -> Any:
         import fsspec
 
-        return fsspec.core.url_to_fs(self.url)[0]
+        return fsspec.core.url_to_fs(self.url, **self._options)[0]
 
     @staticmethod
     def _object(digest: str) -> str:
         return f"objects/{digest[:2]}/{digest}"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
 
 
 def _digest_of(action: Path) -> str | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.actor import actor
 from flows.answer import show
-from flows.control import actor
 from flows.unexpected import describe
 
 FULL = Path("/dev/full")

@@ -1,0 +1,74 @@
+"""The store of this installation: a local folder, or the one that several machines share.
+
+`SLIPWAY_STORE_URL` is any fsspec URL (`s3://bucket/prefix`, `gs://...`, a path on a shared disk), or
+`mlflow-artifacts:/prefix`: the artifacts that the MLflow server of `MLFLOW_TRACKING_URI` passes on.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flows.home import Home
+from tasks.foundations.errors import InputError
+from tasks.store.store import Store
+
+URL = "SLIPWAY_STORE_URL"
+PROXIED = "mlflow-artifacts:/"
+PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+
+def open_store(home: Home) -> Store:
+    """The store of an installation.
+
+    Raises:
+        InputError: the URL bears credentials, is of a kind that cannot be opened here, or needs an MLflow server.
+    """
+    url = os.environ.get(URL)
+    if not url:
+        return Store(str(home.store), home.store)
+    if urlsplit(url).password or "@" in urlsplit(url).netloc:
+        raise InputError(f"{URL} bears credentials, which logs would show. Give them as the store's own variables do.")
+    if url.startswith(PROXIED):
+        return Store(_proxy(url), home.store, _credentials())
+    _check_protocol(url)
+    return Store(url if "://" in url else str(Path(url).expanduser().resolve()), home.store)
+
+
+def _proxy(url: str) -> str:
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not server.startswith(("http://", "https://")):
+        raise InputError(
+            f"{URL} is {url}, so MLFLOW_TRACKING_URI must be the address of an MLflow server. "
+            f"It is {server or 'not set'}."
+        )
+    return server.rstrip("/") + PROXY + url.removeprefix(PROXIED).strip("/")
+
+
+def _credentials() -> dict[str, Any]:
+    """MLflow's own variables, as the client of its server sends them."""
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD"))
+    if not user or password is None:
+        return {}
+    import aiohttp
+
+    return {"client_kwargs": {"auth": aiohttp.BasicAuth(user, password)}}
+
+
+def _check_protocol(url: str) -> None:
+    if "://" not in url:
+        return
+    import fsspec
+
+    protocol = url.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ValueError:
+        known = ", ".join(["a path", "mlflow-artifacts:/", *(f"{each}://" for each in ("http", "s3", "gs"))])
+        raise InputError(f"{URL} is {url}: {protocol} is no kind of store. Expected {known}.") from None
+    except ImportError:
+        raise InputError(
+            f"{URL} is {url}: stores of {protocol} need {EXTRAS.get(protocol, 'another package')}. Install it beside "
+            "Slipway, on every machine that uses the store."
+        ) from None

@@ -37,6 +37,8 @@ lock:
 	  --extra pipeline --extra grpc --extra dev pyproject.toml --output-file requirements.lock
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  pyproject.toml --output-file requirements-serve.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra target \
+	  --constraint requirements.lock pyproject.toml --output-file requirements-target.lock
 
 proto: .venv/ready
 	$(RUN) -m grpc_tools.protoc --proto_path=. --python_out=. --grpc_python_out=. \

@@ -74,8 +74,12 @@ def home() -> Home:
     """The installation: `SLIPWAY_HOME`, else `.slipway/` in the checkout that holds `flows/`; made if it is not there.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made, or is not named where Slipway is installed without its checkout.
     """
+    if not os.environ.get("SLIPWAY_HOME") and not (CHECKOUT / "pyproject.toml").is_file():
+        raise InputError(
+            "Slipway is installed here without its checkout: let SLIPWAY_HOME name the folder that holds its state."
+        )
     root = Path(os.environ.get("SLIPWAY_HOME") or CHECKOUT / ".slipway").expanduser().resolve()
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
 `mlflow-artifacts:/prefix`: the artifacts that the MLflow server of `MLFLOW_TRACKING_URI` passes on.
 """
 
+import base64
 import os
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,8 @@ def _credentials() -> dict[str, Any]:
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD"))
     if not user or password is None:
         return {}
-    import aiohttp
-
-    return {"client_kwargs": {"auth": aiohttp.BasicAuth(user, password)}}
+    words = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"client_kwargs": {"headers": {"Authorization": f"Basic {words}"}}}
 
 
 def _check_protocol(url: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.foundations.errors import InputError, SlipwayError
+from tasks.registry.database import make_database
 from tasks.registry.records import Place
 
 SETTINGS = {
@@ -59,12 +60,16 @@ def connect(place: Place) -> Any:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    if place.tracking_uri.startswith("sqlite:///"):
-        Path(place.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        make_database(place.tracking_uri)
         return MlflowClient(tracking_uri=place.tracking_uri, registry_uri=place.tracking_uri)
     except MlflowException as error:
         raise SlipwayError(without_password(f"MLflow cannot open {place.tracking_uri}: {error}.")) from error
+    except PermissionError as error:
+        raise SlipwayError(
+            f"MLflow's database cannot be made: {error.filename} may not be written by this user. Give that right, or "
+            "let SLIPWAY_HOME name another folder."
+        ) from error
 
 
 def without_password(uri: str) -> str:

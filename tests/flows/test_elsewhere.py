@@ -97,7 +97,7 @@ def test_without_a_worker_the_target_fails_in_bounded_time(installation, server)
 
 def test_a_machine_that_dies_in_the_middle_is_noticed(installation, server):
     targets = {"dying": {"runtime": "onnxruntime", "work_pool": "dying"}}
-    config = installation.config(targets=targets, execution={"machine_wait_s": 15}, name="orphan")
+    config = installation.config(targets=targets, execution={"machine_wait_s": 15}, name="orphan", serving=None)
     with machine(server, installation, "dying") as worker:
         release = installation.start("release", config)
         try:
@@ -116,7 +116,7 @@ def test_what_a_machine_has_finished_is_reused_when_it_is_back(installation, ser
     """The release whose machine died, once more."""
     targets = {"dying": {"runtime": "onnxruntime", "work_pool": "dying"}}
     with machine(server, installation, "dying"):
-        answer = installation.release(targets=targets, execution={"machine_wait_s": 15}, name="orphan")
+        answer = installation.release(targets=targets, execution={"machine_wait_s": 15}, name="orphan", serving=None)
 
     assert answer.code == 0, answer.log
     assert all(reused for stage, reused in answer.reused.items() if stage.startswith(("train", "convert")))
@@ -125,7 +125,7 @@ def test_what_a_machine_has_finished_is_reused_when_it_is_back(installation, ser
 def test_a_machine_with_another_store_says_so(installation, server):
     targets = {"lost": {"runtime": "onnxruntime", "work_pool": "lost"}}
     with machine(server, installation, "lost", SLIPWAY_STORE_URL=str(installation.folder / "other-store")):
-        answer = installation.release(targets=targets, execution={"machine_wait_s": 60}, name="lost")
+        answer = installation.release(targets=targets, execution={"machine_wait_s": 60}, name="lost", serving=None)
 
     assert answer.code == 1, answer.log
     assert "has no order" in answer.reason("float32", "lost")

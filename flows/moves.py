@@ -11,8 +11,9 @@ from flows.actor import actor
 from flows.control import control_with_registry, follow_later, open_control, settle_first
 from flows.forecast import forecast_move, forecast_repairs, forecast_way_back
 from flows.home import home
+from flows.messages import moved_message, refused_message
 from flows.storage import open_store
-from tasks.foundations.errors import NotServing
+from tasks.foundations.errors import NotServing, Refused
 from tasks.promotion import moves, reconcile
 from tasks.promotion.control import Control, Move, Order
 
@@ -31,7 +32,7 @@ def promote_version(model: str, version: int, *, reason: str, force: bool, dry_r
     if dry_run:
         return forecast_move(model, version, reason=reason, force=force)
     order = Order(actor=actor(), reason=reason, force=force)
-    return _carried_out(model, lambda control: moves.promote(control, model, version, order))
+    return _carried_out(model, order, lambda control: moves.promote(control, model, version, order))
 
 
 def roll_back(model: str, *, to: int | None, reason: str, dry_run: bool) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def roll_back(model: str, *, to: int | None, reason: str, dry_run: bool) -> dict
     if dry_run:
         return forecast_way_back(model, to)
     order = Order(actor=actor(), reason=reason)
-    return _carried_out(model, lambda control: moves.rollback(control, model, order, to))
+    return _carried_out(model, order, lambda control: moves.rollback(control, model, order, to))
 
 
 def reconcile_models(model: str | None, *, dry_run: bool) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def reconcile_models(model: str | None, *, dry_run: bool) -> dict[str, Any]:
     return answer | ({"error": "\n".join(failed)} if failed else {})
 
 
-def _carried_out(model: str, move: Callable[[Control], Move]) -> dict[str, Any]:
+def _carried_out(model: str, order: Order, move: Callable[[Control], Move]) -> dict[str, Any]:
     """Make a move, and only then settle what was left of other models: a rollback is in a hurry."""
     place = home()
     control = open_control(place, open_store(place))
@@ -75,7 +76,11 @@ def _carried_out(model: str, move: Callable[[Control], Move]) -> dict[str, Any]:
     except NotServing:
         follow_later(place, model)  # the version is a challenger no more
         raise
-    follow_later(place, model)  # also where nothing was moved: it may have finished what a killed command left
+    except Refused as refusal:
+        follow_later(place, model, *refused_message(model, order, refusal))
+        raise
+    # Also where nothing was moved: it may have finished what a killed command left.
+    follow_later(place, model, *moved_message(made, order))
     notes = settle_first(place, control, PATIENCE_S)
     lines = [made.message, *(f"warning: {warning}" for warning in made.warnings), *_noted(notes)]
     return {**made.model_dump(mode="json"), "notes": notes, "exit_code": 0, "text": "\n".join(lines)}

@@ -10,6 +10,8 @@ from flows.control import control_with_registry, settle_first
 from flows.forecast import forecast_move
 from flows.forms import DryRun, Model, Reason, Version, readable
 from flows.home import home
+from flows.messages import moved_message
+from flows.notify import send
 from flows.say import say
 from tasks.promote import promote as promote_version
 from tasks.promotion.control import Order
@@ -37,4 +39,5 @@ def promote(model: Model, version: Version, reason: Reason = "", force: Force = 
     control = control_with_registry(home())
     order = Order(actor=run_actor(), reason=reason, force=force, run=run_id())
     move = promote_version(control, model, version, order)
-    return say(model, "move", [move.message, *move.warnings, *settle_first(home(), control)])
+    unsent = send(moved_message(move, order))
+    return say(model, "move", [move.message, *move.warnings, *unsent, *settle_first(home(), control)])

@@ -9,6 +9,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from flows import notify
 from flows.candidates import prepare
 from flows.cause import parameters, run_actor, run_name
 from flows.champion import find_champion, names_champion
@@ -22,6 +23,8 @@ from flows.forms import DryRun, Reason, readable
 from flows.gate import Material, gate, has_own_metrics, prepare_judging, try_metrics
 from flows.home import config_path
 from flows.killed import note_release, tell_prefect
+from flows.messages import Message, release_message
+from flows.notify import send
 from flows.overrides import Epochs, Seed, StepTimeout, Workers, overridden
 from flows.reference import make_reference
 from flows.running import forget
@@ -80,6 +83,7 @@ def release(  # noqa: PLR0913 - a form of the UI is flat
     if dry_run:
         say(plan.config.name, "dry-run", forecast(plan, promote)["text"].splitlines())
         return
+    notify.check()
     with desk_of(plan) as desk:
         note_release(desk.release)
         tell_prefect(desk.killed)
@@ -89,6 +93,8 @@ def release(  # noqa: PLR0913 - a form of the UI is flat
             _run(desk, story, promote)
         with full_disk_said(str(desk.folder)):
             _publish_report(desk, story)
+        for unsent in send(_message(desk, story)):
+            desk.executor.observer.log(unsent)
         if story.exit_code:
             raise ENDINGS[story.exit_code](story.decision)
 
@@ -186,6 +192,11 @@ def _refuse(desk: Desk, story: Story, refusal: Refused) -> None:
 def _move(desk: Desk, story: Story) -> Move:
     order = Order(actor=run_actor(), reason=story.reason, run=desk.release, expected_serial=story.champion.serial)
     return promote(desk.control, desk.config.name, story.registered_version, order)
+
+
+def _message(desk: Desk, story: Story) -> Message | tuple[()]:
+    moved = story.move is not None and story.move.moved
+    return release_message(desk.config.name, story.decision, story.exit_code, moved, str(desk.folder / "report.html"))
 
 
 def _publish_report(desk: Desk, story: Story) -> None:

@@ -10,6 +10,8 @@ from flows.control import control_with_registry, settle_first
 from flows.forecast import forecast_way_back
 from flows.forms import DryRun, Model, Reason, readable
 from flows.home import home
+from flows.messages import moved_message
+from flows.notify import send
 from flows.say import say
 from tasks.promotion.control import Order
 from tasks.rollback import rollback as roll_back
@@ -34,5 +36,7 @@ def rollback(model: Model, to: To = None, reason: Reason = "", dry_run: DryRun =
     if dry_run:
         return say(model, "dry-run", forecast_way_back(model, to)["text"].splitlines())
     control = control_with_registry(home())
-    move = roll_back(control, model, Order(actor=run_actor(), reason=reason, run=run_id()), to)
-    return say(model, "move", [move.message, *move.warnings, *settle_first(home(), control)])
+    order = Order(actor=run_actor(), reason=reason, run=run_id())
+    move = roll_back(control, model, order, to)
+    unsent = send(moved_message(move, order))
+    return say(model, "move", [move.message, *move.warnings, *unsent, *settle_first(home(), control)])

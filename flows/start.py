@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows import prefect_server
+from flows import notify, prefect_server
 from flows.config import load
 from flows.desk import desk_of
 from flows.forecast import forecast
@@ -31,6 +31,7 @@ def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overr
     plan, _ = overridden(load(config), overrides)
     if dry_run:
         return forecast(plan, promote)
+    notify.check()
     place = home()
     prepare_prefect(place)
     server = prefect_server.start(place)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -16,7 +16,7 @@ from tasks.foundations.errors import SlipwayError
 
 EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
 130 Ctrl-C, 143 SIGTERM or SIGHUP. Progress goes to stderr; with --json one JSON object goes to stdout."""
-WITHOUT_MOVES = ("predict", "serve")
+WITHOUT_MOVES = ("predict", "serve", "up", "down")
 AFTER_A_SIGNAL = (
     " Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
     "was under way is undone, or settled by the next command."
@@ -271,6 +271,24 @@ def clean(config: str, dry_run: bool) -> dict[str, Any]:
     from flows.clean import clean_up
 
     return clean_up(config, dry_run=dry_run)
+
+
+@verb
+@click.option("--status", "only_look", is_flag=True, help="Only show what runs; exit code 1 unless all of it does.")
+@click.option("--database", type=click.Choice(["postgresql", "sqlite"]), help="Default: PostgreSQL if installed.")
+def up(only_look: bool, database: Literal["postgresql", "sqlite"] | None) -> dict[str, Any]:
+    """Start what does not run of PostgreSQL, MLflow, Prefect, a worker and the server, in the background."""
+    from flows.up import show_stack, start_stack
+
+    return show_stack() if only_look else start_stack(database)
+
+
+@verb
+def down() -> dict[str, Any]:
+    """End what `up` has started; what was written stays."""
+    from flows.down import end_stack
+
+    return end_stack()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""What the stack consists of: how each service is started, where it is, and how one asks whether it answers."""
+
+import base64
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flows.home import Home
+from flows.postgresql import PostgreSQL
+from flows.stack import HOST, Stack
+from tasks.registry.connection import SETTINGS as MLFLOW_SETTINGS
+
+POOL = "slipway"
+ASK_S = 3
+NEVER_TRACK = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process, with what descends from it.
+
+    Attributes:
+        name: as the table shows it.
+        stage: what has a lower one must answer before this is started.
+        address: where people and clients find it.
+        command: how it is started.
+        answers: whether it does, given when its process was born.
+        environment: beside that of `up`.
+        account: the user that it runs as; None for the present one.
+    """
+
+    name: str
+    stage: int
+    address: str
+    command: list[str]
+    answers: Callable[[float], bool]
+    environment: dict[str, str] = field(default_factory=dict)
+    account: str | None = None
+
+
+def names(stack: Stack) -> list[str]:
+    """Services that have a port, in the order in which they are started."""
+    return [*(["postgresql"] if stack.database == "postgresql" else []), "mlflow", "prefect", "server"]
+
+
+def exports(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> dict[str, str]:
+    """What a shell needs, so that commands use the stack; the worker's environment has the same."""
+    found = {
+        "SLIPWAY_HOME": str(home.root),
+        "PREFECT_API_URL": f"{_url(stack, 'prefect')}/api",
+        "MLFLOW_TRACKING_URI": _url(stack, "mlflow"),
+        "SLIPWAY_JOURNAL_URL": f"sqlite:///{home.root / 'journal.db'}",
+    }
+    if postgresql:
+        found["SLIPWAY_JOURNAL_URL"] = postgresql.url(stack.ports["postgresql"], "slipway")
+        found["PGPASSFILE"] = str(postgresql.passwords)
+    return found
+
+
+def services(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> list[Service]:
+    """All of them, in the order in which they are started."""
+    found = [_mlflow(home, stack, postgresql), _prefect(home, stack, postgresql), _server(home, stack)]
+    found.append(_worker(home, stack, exports(home, stack, postgresql)))
+    return [_postgresql(stack, postgresql), *found] if postgresql else found
+
+
+def _postgresql(stack: Stack, postgresql: PostgreSQL) -> Service:
+    port = stack.ports["postgresql"]
+    return Service(
+        name="postgresql",
+        stage=0,
+        address=f"{HOST}:{port}",
+        command=postgresql.command(port),
+        answers=lambda _: postgresql.answers(port),
+        account=postgresql.account,
+    )
+
+
+def _mlflow(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> Service:
+    url = _url(stack, "mlflow")
+    folder = home.root / "mlflow"
+    folder.mkdir(exist_ok=True)
+    rows, secret = f"sqlite:///{folder / 'mlflow.db'}", {}
+    if postgresql:
+        rows = postgresql.url(stack.ports["postgresql"], "mlflow", "postgresql+psycopg")
+        secret = {"PGPASSFILE": str(postgresql.passwords)}
+    where = ["--backend-store-uri", rows, "--artifacts-destination", home.mlflow_artifacts.as_uri()]
+    return Service(
+        name="mlflow",
+        stage=1,
+        address=url,
+        command=_python("mlflow", "server", *_listen(stack, "mlflow"), "--workers", "1", "--serve-artifacts", *where),
+        answers=lambda _: _get(f"{url}/health") is not None,
+        environment=MLFLOW_SETTINGS | secret,
+    )
+
+
+def _prefect(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> Service:
+    url = _url(stack, "prefect")
+    folder = home.root / "prefect"
+    folder.mkdir(exist_ok=True)
+    rows, secret = f"sqlite+aiosqlite:///{folder / 'prefect.db'}", {}
+    if postgresql:
+        rows = postgresql.url(stack.ports["postgresql"], "prefect", "postgresql+asyncpg")
+        secret = {"PGPASSFILE": str(postgresql.passwords)}
+    return Service(
+        name="prefect",
+        stage=1,
+        address=url,
+        command=_python("prefect", "server", "start", *_listen(stack, "prefect")),
+        answers=lambda _: _get(f"{url}/api/health") is not None,
+        environment={
+            "PREFECT_HOME": str(folder),
+            "PREFECT_API_DATABASE_CONNECTION_URL": rows,
+            "PREFECT_API_URL": f"{url}/api",
+            "PREFECT_UI_API_URL": f"{url}/api",  # its pages ask port 4200 otherwise
+            **NEVER_TRACK,
+            **secret,
+        },
+    )
+
+
+def _server(home: Home, stack: Stack) -> Service:
+    url = _url(stack, "server")
+    return Service(
+        name="server",
+        stage=1,
+        address=url,
+        command=_python("flows", "serve", *_listen(stack, "server")),
+        answers=lambda _: _get(f"{url}/v2/health/live") is not None,
+        environment={"SLIPWAY_HOME": str(home.root)},
+    )
+
+
+def _worker(home: Home, stack: Stack, environment: dict[str, str]) -> Service:
+    name = f"up-{stack.ports['prefect']}"
+    return Service(
+        name="worker",
+        stage=2,
+        address=f"pool {POOL}",
+        command=_python("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name),
+        answers=lambda born: _polls(environment["PREFECT_API_URL"], name, born),
+        environment={**environment, "PREFECT_HOME": str(home.root / "prefect"), **NEVER_TRACK},
+    )
+
+
+def _polls(api: str, name: str, born: float) -> bool:
+    """Whether Prefect has heard of this worker since it was started; a killed one of that name seems alive for long."""
+    found = _get(f"{api}/work_pools/{POOL}/workers/filter", {"workers": {}})
+    return any(
+        each["name"] == name and datetime.fromisoformat(each["last_heartbeat_time"]).timestamp() >= born
+        for each in json.loads(found or "[]")
+    )
+
+
+def _get(url: str, data: dict[str, Any] | None = None) -> bytes | None:
+    """What is answered; None if nothing is, or a refusal."""
+    headers = {"Content-Type": "application/json"}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):  # where the user has closed Prefect's API with it
+        headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+    body = None if data is None else json.dumps(data).encode()
+    try:
+        request = urllib.request.Request(url, body, headers)  # noqa: S310 - our own http address
+        with urllib.request.urlopen(request, timeout=ASK_S) as reply:  # noqa: S310
+            return bytes(reply.read())
+    except OSError:
+        return None
+
+
+def _url(stack: Stack, name: str) -> str:
+    return f"http://{HOST}:{stack.ports[name]}"
+
+
+def _listen(stack: Stack, name: str) -> list[str]:
+    return ["--host", HOST, "--port", str(stack.ports[name])]
+
+
+def _python(module: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", module, *words]

@@ -1,0 +1,235 @@
+"""`up`: PostgreSQL, MLflow, Prefect, a worker and the embedded server as processes of this machine, without containers.
+
+They go on when the command ends. What runs is left as it is, so that `up` mends a stack of which something has died.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.home import CHECKOUT, Home, home
+from flows.postgresql import PostgreSQL, find, identity
+from flows.services import Service, exports, names, services
+from flows.stack import MARK, PAUSE_S, Database, Stack, Started, end, family, is_free, mark
+from tasks.foundations.errors import InputError, SlipwayError
+from tasks.foundations.files import write_whole
+from tasks.foundations.locks import hold
+
+START_S = 180.0
+KILL_S = 5.0
+TAIL_LINES = 15
+RUNS, SILENT, DOWN = "running", "not answering", "not running"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stack of an installation as it is to be.
+
+    Attributes:
+        home: its folders.
+        stack: what is remembered.
+        postgresql: None with SQLite.
+        note: why it is SQLite; may be empty.
+    """
+
+    home: Home
+    stack: Stack
+    postgresql: PostgreSQL | None
+    note: str = ""
+
+    @property
+    def services(self) -> list[Service]:
+        """All services, in the order in which they are started."""
+        return services(self.home, self.stack, self.postgresql)
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """The variables that a shell needs."""
+        return exports(self.home, self.stack, self.postgresql)
+
+    def log(self, name: str) -> Path:
+        """Where a service writes."""
+        return self.home.logs / f"{name}.log"
+
+
+def start_stack(asked: Database | None) -> dict[str, Any]:
+    """Start what does not run and wait until all answers; `text` is for people.
+
+    Args:
+        asked: the database; None takes the one that is used already, else PostgreSQL where it is installed.
+
+    Raises:
+        InputError: another database than the one that is used already.
+        SlipwayError: a service ends, or does not answer in time; the message shows the end of its log.
+    """
+    place = home()
+    with hold(stack_lock(place), "up", on_wait=_say):
+        plan = _plan(place, asked)
+        started: list[str] = []
+        for stage in range(3):
+            here = [service for service in plan.services if service.stage == stage]
+            started += [service.name for service in here if _start(plan, service)]
+            _wait(plan, here)
+            if plan.postgresql and stage == 0:
+                plan.postgresql.make_databases(plan.stack.ports["postgresql"])
+        write_whole(shell_file(place), "".join(f"{line}\n" for line in _lines(plan)))
+    rows = [_row(plan, service, RUNS) for service in plan.services]
+    source = f"\nOr, in a shell: . {shlex.quote(str(shell_file(place)))}"
+    text = [*_table(rows, plan), "", *_lines(plan), source]
+    return {**_content(plan, rows), "started": started, "exit_code": 0, "text": "\n".join(text)}
+
+
+def show_stack() -> dict[str, Any]:
+    """What runs and answers, without starting anything; the exit code is 1 unless all of it does."""
+    place = home()
+    stack = Stack.read(place)
+    if stack is None:
+        sentence = f"Nothing was started in {place.root} yet. Start it: python -m flows up."
+        return {"services": [], "error": sentence, "exit_code": 1}
+    plan = Plan(place, stack, find(place.root) if stack.database == "postgresql" else None)
+    rows = [_row(plan, service, _state(plan, service)) for service in plan.services]
+    answer = {**_content(plan, rows), "exit_code": 0, "text": "\n".join(_table(rows, plan))}
+    missing = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != RUNS]
+    if missing:
+        answer |= {"error": f"{', '.join(missing)}. Start what is missing: python -m flows up.", "exit_code": 1}
+    return answer
+
+
+def stack_lock(place: Home) -> Path:
+    """Held by whoever starts or ends services."""
+    return place.locks / "stack.lock"
+
+
+def shell_file(place: Home) -> Path:
+    """The variables of a running stack, for a shell to read."""
+    return place.root / "stack.sh"
+
+
+def _plan(place: Home, asked: Database | None) -> Plan:
+    stack = Stack.read(place)
+    postgresql, note = _database(place, stack, asked)
+    if postgresql:
+        postgresql.initialise()
+    stack = stack or Stack(database="postgresql" if postgresql else "sqlite")
+    stack.take_ports(place, names(stack))
+    stack.write(place)
+    return Plan(place, stack, postgresql, note)
+
+
+def _database(place: Home, stack: Stack | None, asked: Database | None) -> tuple[PostgreSQL | None, str]:
+    """PostgreSQL, or why it is SQLite: what was kept in one is never looked for in the other."""
+    rows = [path for path in (place.root / "journal.db", place.root / "mlflow" / "mlflow.db") if path.exists()]
+    kept = stack.database if stack else "sqlite" if rows else None
+    if kept and asked and asked != kept:
+        raise InputError(
+            f"{place.root} keeps its rows in {kept}, and {asked} would know none of them. Leave --database out, or let "
+            "SLIPWAY_HOME name another folder."
+        )
+    if (asked or kept) == "sqlite":
+        why = f"{rows[0]} is there already" if rows and not stack else ""
+        return None, f"SQLite, since {why}; PostgreSQL needs another SLIPWAY_HOME." if why else ""
+    try:
+        return find(place.root), ""
+    except SlipwayError as reason:
+        if asked or kept:
+            raise
+        return None, f"SQLite. {reason}"
+
+
+def _start(plan: Plan, service: Service) -> bool:
+    if plan.stack.leader(service.name):
+        return False
+    _free_port(plan, service)
+    _say(f"starting {service.name}")
+    plan.home.logs.mkdir(exist_ok=True)
+    with plan.log(service.name).open("a") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own commands
+            service.command,
+            env={**os.environ, **service.environment, MARK: mark(plan.home, service.name)},
+            cwd=CHECKOUT if service.account is None else "/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            **identity(service.account),
+        )
+    import psutil
+
+    plan.stack.processes[service.name] = Started(pid=process.pid, born=psutil.Process(process.pid).create_time())
+    plan.stack.write(plan.home)
+    return True
+
+
+def _free_port(plan: Plan, service: Service) -> None:
+    """End what a killed service has left on its port."""
+    port = plan.stack.ports.get(service.name)
+    if port is None or is_free(port):
+        return
+    end(family(plan.home, service.name), signal.SIGKILL, KILL_S)
+    if not is_free(port):
+        raise SlipwayError(
+            f"Port {port} of {service.name} is taken by another process. End that one; or `python -m flows down` and "
+            "`up`, which takes another port."
+        )
+
+
+def _wait(plan: Plan, here: Iterable[Service]) -> None:
+    deadline = time.monotonic() + START_S
+    for service in here:
+        while (state := _state(plan, service)) != RUNS:
+            if state == DOWN or time.monotonic() > deadline:
+                how = "ended" if state == DOWN else f"does not answer within {START_S:g} s"
+                raise SlipwayError(
+                    f"{service.name} {how}. The end of its log, {plan.log(service.name)}:\n{_tail(plan, service)}\n"
+                    "What else was started goes on: `up` again once that is put right, or `down`."
+                )
+            time.sleep(PAUSE_S)
+
+
+def _state(plan: Plan, service: Service) -> str:
+    leader = plan.stack.leader(service.name)
+    if leader is None:
+        return DOWN
+    return RUNS if service.answers(plan.stack.processes[service.name].born) else SILENT
+
+
+def _tail(plan: Plan, service: Service) -> str:
+    lines = plan.log(service.name).read_text(errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:]) or "  (empty)"
+
+
+def _row(plan: Plan, service: Service, state: str) -> dict[str, Any]:
+    pid = None if state == DOWN else plan.stack.processes[service.name].pid
+    log = str(plan.log(service.name))
+    return {"name": service.name, "state": state, "address": service.address, "pid": pid, "log": log}
+
+
+def _content(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    notes = [plan.note] if plan.note else []
+    return {"services": rows, "database": plan.stack.database, "environment": plan.exports, "notes": notes}
+
+
+def _table(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
+    cells = [("service", "state", "address", "pid", "log")]
+    cells += [(row["name"], row["state"], row["address"], str(row["pid"] or "-"), row["log"]) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    database = {"postgresql": "PostgreSQL", "sqlite": f"SQLite under {plan.home.root}"}[plan.stack.database]
+    notes = [f"note: {plan.note}"] if plan.note else []
+    return [*lines, f"Prefect, MLflow and the journal keep their rows in {database}.", *notes]
+
+
+def _lines(plan: Plan) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in plan.exports.items()]
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)

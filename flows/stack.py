@@ -113,11 +113,11 @@ def family(home: Home, name: str) -> "list[Process]":
 
 
 def runs(process: "Process") -> bool:
-    """Whether it is there and does not only wait to be collected."""
+    """Whether it is there and does not only wait to be collected; threads outlive its first one, and hold its ports."""
     import psutil
 
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
     except psutil.NoSuchProcess:
         return False
 

@@ -174,11 +174,14 @@ def _free_port(plan: Plan, service: Service) -> None:
     if port is None or is_free(port):
         return
     end(family(plan.home, service.name), signal.SIGKILL, KILL_S)
-    if not is_free(port):
-        raise SlipwayError(
-            f"Port {port} of {service.name} is taken by another process. End that one; or `python -m flows down` and "
-            "`up`, which takes another port."
-        )
+    deadline = time.monotonic() + KILL_S
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            raise SlipwayError(
+                f"Port {port} of {service.name} is taken by another process. End that one; or `python -m flows down` "
+                "and `up`, which takes another port."
+            )
+        time.sleep(PAUSE_S)
 
 
 def _wait(plan: Plan, here: Iterable[Service]) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from flows.postgresql import find
+from flows.stack import runs
 from tasks.foundations.errors import SlipwayError
 from tests.flows.full_prefect import FullServer, until
 from tests.flows.installation import Installation
@@ -161,7 +162,7 @@ def test_down_ends_all_of_it_and_keeps_what_was_written(world):
     ended = world.installation.run("down")
 
     assert ended.code == 0 and set(ended.json["ended"]) == set(rows)
-    assert not [process for process in before if process.is_running()] and not world.processes()
+    assert not [process for process in before if runs(process)] and not world.processes()
     for row in rows.values():
         if ":" in row["address"]:
             with pytest.raises(OSError, match="refused"):

@@ -89,6 +89,24 @@ def test_children_of_a_killed_service_are_ended_wherever_they_went(place, begin)
     assert not family(place, "mlflow")
 
 
+def test_a_killed_process_is_gone_when_its_last_thread_is(begin):
+    """The first thread of many is often collected while others still hold the port."""
+    listens = """
+import socket, threading, time
+listening = socket.create_server(("127.0.0.1", 0))
+for _ in range(50):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print(listening.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+    for _ in range(30):
+        process = begin(listens)
+        (port,) = {each.laddr.port for each in process.net_connections()}
+
+        assert not end([process], signal.SIGKILL, 10)
+        assert is_free(port)
+
+
 def test_without_a_stack_there_is_nothing_to_show_or_end(place):
     assert up.show_stack()["exit_code"] == 1
     assert down.end_stack() == {"ended": [], "exit_code": 0, "text": "Nothing was running."}

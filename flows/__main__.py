@@ -16,11 +16,16 @@ from tasks.foundations.errors import SlipwayError
 
 EPILOG = """Exit codes: 0 done, 1 error, 2 bad usage, config or input, 3 refused by a gate, 4 inconclusive,
 130 Ctrl-C, 143 SIGTERM or SIGHUP. Progress goes to stderr; with --json one JSON object goes to stdout."""
-WITHOUT_MOVES = ("predict", "serve", "up", "down")
 AFTER_A_SIGNAL = (
     " Finished steps are reused by the next run; `python -m flows status` shows what is in production, and a move that "
     "was under way is undone, or settled by the next command."
 )
+AFTER = {
+    "predict": "",
+    "serve": "",
+    "up": " What was started goes on: `up` again starts the rest, `down` ends it.",
+    "down": " `down` again ends the rest.",
+}
 
 
 class Terminated(BaseException):
@@ -77,7 +82,7 @@ def _answer(
         return _failed(str(error), error.exit_code, debug)
     except (KeyboardInterrupt, Terminated) as end:
         code = 143 if isinstance(end, Terminated) else 130
-        after = "" if function.__name__ in WITHOUT_MOVES else AFTER_A_SIGNAL
+        after = AFTER.get(function.__name__, AFTER_A_SIGNAL)
         return _failed(f"{'terminated' if code == 143 else 'interrupted'}.{after}", code, debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence instead of a traceback
         from flows.unexpected import describe
@@ -275,12 +280,16 @@ def clean(config: str, dry_run: bool) -> dict[str, Any]:
 
 @verb
 @click.option("--status", "only_look", is_flag=True, help="Only show what runs; exit code 1 unless all of it does.")
-@click.option("--database", type=click.Choice(["postgresql", "sqlite"]), help="Default: PostgreSQL if installed.")
+@click.option(
+    "--database",
+    type=click.Choice(["postgresql", "sqlite"]),
+    help="Default: the one that this installation uses, else PostgreSQL where it is installed.",
+)
 def up(only_look: bool, database: Literal["postgresql", "sqlite"] | None) -> dict[str, Any]:
     """Start what does not run of PostgreSQL, MLflow, Prefect, a worker and the server, in the background."""
     from flows.up import show_stack, start_stack
 
-    return show_stack() if only_look else start_stack(database)
+    return show_stack(database) if only_look else start_stack(database)
 
 
 @verb

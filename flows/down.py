@@ -4,8 +4,7 @@ import signal
 from typing import Any
 
 from flows.home import Home, home
-from flows.stack import Stack, end, family
-from flows.up import shell_file, stack_lock
+from flows.stack import Stack, end, family, shell_file, stack_lock
 from tasks.foundations.errors import SlipwayError
 from tasks.foundations.locks import hold
 

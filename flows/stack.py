@@ -45,11 +45,13 @@ class Stack(BaseModel):
 
     Attributes:
         database: where Prefect, MLflow and the journal keep their rows; chosen once, since the other one knows none.
+        note: why it is SQLite, where nobody asked for that.
         ports: service -> the port that it keeps.
         processes: service -> the process that was started last.
     """
 
     database: Database
+    note: str = ""
     ports: dict[str, int] = {}
     processes: dict[str, Started] = {}
 
@@ -93,6 +95,16 @@ class Stack(BaseModel):
                 if name not in self.ports or not (anything or is_free(self.ports[name])):
                     free = held.enter_context(socket.create_server((HOST, 0)))
                     self.ports[name] = free.getsockname()[1]
+
+
+def stack_lock(home: Home) -> Path:
+    """Held by whoever starts or ends services."""
+    return home.locks / "stack.lock"
+
+
+def shell_file(home: Home) -> Path:
+    """The variables of a running stack, for a shell to read."""
+    return home.root / "stack.sh"
 
 
 def mark(home: Home, name: str) -> str:

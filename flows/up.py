@@ -9,16 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
-from flows.home import CHECKOUT, Home, home
-from flows.postgresql import PostgreSQL, find, identity
-from flows.services import Service, exports, names, services
-from flows.stack import MARK, PAUSE_S, Database, Stack, Started, end, family, is_free, mark
+from flows.home import CHECKOUT, home
+from flows.postgresql import identity
+from flows.services import Service
+from flows.stack import MARK, PAUSE_S, Database, Stack, Started, end, family, is_free, mark, shell_file, stack_lock
+from flows.stack_plan import DOWN, RUNS, Plan, look, prepare
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.files import write_whole
 from tasks.foundations.locks import hold
@@ -26,38 +25,6 @@ from tasks.foundations.locks import hold
 START_S = 180.0
 KILL_S = 5.0
 TAIL_LINES = 15
-RUNS, SILENT, DOWN = "running", "not answering", "not running"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The stack of an installation as it is to be.
-
-    Attributes:
-        home: its folders.
-        stack: what is remembered.
-        postgresql: None with SQLite.
-        note: why it is SQLite; may be empty.
-    """
-
-    home: Home
-    stack: Stack
-    postgresql: PostgreSQL | None
-    note: str = ""
-
-    @property
-    def services(self) -> list[Service]:
-        """All services, in the order in which they are started."""
-        return services(self.home, self.stack, self.postgresql)
-
-    @property
-    def exports(self) -> dict[str, str]:
-        """The variables that a shell needs."""
-        return exports(self.home, self.stack, self.postgresql)
-
-    def log(self, name: str) -> Path:
-        """Where a service writes."""
-        return self.home.logs / f"{name}.log"
 
 
 def start_stack(asked: Database | None) -> dict[str, Any]:
@@ -72,7 +39,7 @@ def start_stack(asked: Database | None) -> dict[str, Any]:
     """
     place = home()
     with hold(stack_lock(place), "up", on_wait=_say):
-        plan = _plan(place, asked)
+        plan = prepare(place, asked)
         started: list[str] = []
         for stage in range(3):
             here = [service for service in plan.services if service.stage == stage]
@@ -87,61 +54,26 @@ def start_stack(asked: Database | None) -> dict[str, Any]:
     return {**_content(plan, rows), "started": started, "exit_code": 0, "text": "\n".join(text)}
 
 
-def show_stack() -> dict[str, Any]:
-    """What runs and answers, without starting anything; the exit code is 1 unless all of it does."""
+def show_stack(asked: Database | None = None) -> dict[str, Any]:
+    """What runs and answers, without starting anything; the exit code is 1 unless all of it does.
+
+    Raises:
+        InputError: a database was asked for, which only a start can take.
+    """
+    if asked:
+        raise InputError("--status starts nothing, so --database means nothing with it. Leave one of them out.")
     place = home()
     stack = Stack.read(place)
     if stack is None:
         sentence = f"Nothing was started in {place.root} yet. Start it: python -m flows up."
         return {"services": [], "error": sentence, "exit_code": 1}
-    plan = Plan(place, stack, find(place.root) if stack.database == "postgresql" else None)
-    rows = [_row(plan, service, _state(plan, service)) for service in plan.services]
+    plan = look(place, stack)
+    rows = [_row(plan, service, plan.state(service)) for service in plan.services]
     answer = {**_content(plan, rows), "exit_code": 0, "text": "\n".join(_table(rows, plan))}
     missing = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != RUNS]
     if missing:
         answer |= {"error": f"{', '.join(missing)}. Start what is missing: python -m flows up.", "exit_code": 1}
     return answer
-
-
-def stack_lock(place: Home) -> Path:
-    """Held by whoever starts or ends services."""
-    return place.locks / "stack.lock"
-
-
-def shell_file(place: Home) -> Path:
-    """The variables of a running stack, for a shell to read."""
-    return place.root / "stack.sh"
-
-
-def _plan(place: Home, asked: Database | None) -> Plan:
-    stack = Stack.read(place)
-    postgresql, note = _database(place, stack, asked)
-    if postgresql:
-        postgresql.initialise()
-    stack = stack or Stack(database="postgresql" if postgresql else "sqlite")
-    stack.take_ports(place, names(stack))
-    stack.write(place)
-    return Plan(place, stack, postgresql, note)
-
-
-def _database(place: Home, stack: Stack | None, asked: Database | None) -> tuple[PostgreSQL | None, str]:
-    """PostgreSQL, or why it is SQLite: what was kept in one is never looked for in the other."""
-    rows = [path for path in (place.root / "journal.db", place.root / "mlflow" / "mlflow.db") if path.exists()]
-    kept = stack.database if stack else "sqlite" if rows else None
-    if kept and asked and asked != kept:
-        raise InputError(
-            f"{place.root} keeps its rows in {kept}, and {asked} would know none of them. Leave --database out, or let "
-            "SLIPWAY_HOME name another folder."
-        )
-    if (asked or kept) == "sqlite":
-        why = f"{rows[0]} is there already" if rows and not stack else ""
-        return None, f"SQLite, since {why}; PostgreSQL needs another SLIPWAY_HOME." if why else ""
-    try:
-        return find(place.root), ""
-    except SlipwayError as reason:
-        if asked or kept:
-            raise
-        return None, f"SQLite. {reason}"
 
 
 def _start(plan: Plan, service: Service) -> bool:
@@ -187,7 +119,7 @@ def _free_port(plan: Plan, service: Service) -> None:
 def _wait(plan: Plan, here: Iterable[Service]) -> None:
     deadline = time.monotonic() + START_S
     for service in here:
-        while (state := _state(plan, service)) != RUNS:
+        while (state := plan.state(service)) != RUNS:
             if state == DOWN or time.monotonic() > deadline:
                 how = "ended" if state == DOWN else f"does not answer within {START_S:g} s"
                 raise SlipwayError(
@@ -195,13 +127,6 @@ def _wait(plan: Plan, here: Iterable[Service]) -> None:
                     "What else was started goes on: `up` again once that is put right, or `down`."
                 )
             time.sleep(PAUSE_S)
-
-
-def _state(plan: Plan, service: Service) -> str:
-    leader = plan.stack.leader(service.name)
-    if leader is None:
-        return DOWN
-    return RUNS if service.answers(plan.stack.processes[service.name].born) else SILENT
 
 
 def _tail(plan: Plan, service: Service) -> str:
@@ -216,7 +141,7 @@ def _row(plan: Plan, service: Service, state: str) -> dict[str, Any]:
 
 
 def _content(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    notes = [plan.note] if plan.note else []
+    notes = [plan.stack.note] if plan.stack.note else []
     return {"services": rows, "database": plan.stack.database, "environment": plan.exports, "notes": notes}
 
 
@@ -226,7 +151,7 @@ def _table(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     database = {"postgresql": "PostgreSQL", "sqlite": f"SQLite under {plan.home.root}"}[plan.stack.database]
-    notes = [f"note: {plan.note}"] if plan.note else []
+    notes = [f"note: {plan.stack.note}"] if plan.stack.note else []
     return [*lines, f"Prefect, MLflow and the journal keep their rows in {database}.", *notes]
 
 

@@ -13,6 +13,7 @@ import pytest
 from flows import down, up
 from flows.home import Home
 from flows.stack import MARK, Stack, Started, end, family, is_free, mark
+from flows.stack_plan import choose_database
 from tasks.foundations.errors import InputError, SlipwayError
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
@@ -115,21 +116,21 @@ def test_without_a_stack_there_is_nothing_to_show_or_end(place):
 def test_a_home_with_releases_in_sqlite_stays_there(place):
     (place.root / "journal.db").touch()
 
-    postgresql, note = up._database(place, None, None)
+    postgresql, note = choose_database(place, None, None)
 
     assert postgresql is None and "journal.db is there already" in note
     with pytest.raises(InputError, match="keeps its rows in sqlite, and postgresql would know none"):
-        up._database(place, None, "postgresql")
+        choose_database(place, None, "postgresql")
 
 
 def test_without_postgresql_it_is_sqlite_and_says_so_unless_postgresql_was_asked_for(place, monkeypatch):
     monkeypatch.setattr("flows.postgresql._installed", lambda: iter(()))
 
-    assert up._database(place, None, None)[1].startswith("SQLite. No PostgreSQL can be used: neither PATH nor")
+    assert choose_database(place, None, None)[1].startswith("It is SQLite: No PostgreSQL can be used: neither PATH nor")
     with pytest.raises(SlipwayError, match="No PostgreSQL can be used"):
-        up._database(place, None, "postgresql")
+        choose_database(place, None, "postgresql")
     with pytest.raises(SlipwayError, match="No PostgreSQL can be used"):
-        up._database(place, Stack(database="postgresql"), None)
+        choose_database(place, Stack(database="postgresql"), None)
 
 
 def test_a_port_that_was_taken_meanwhile_is_changed_only_while_nothing_runs(place, begin):
@@ -145,6 +146,11 @@ def test_a_port_that_was_taken_meanwhile_is_changed_only_while_nothing_runs(plac
         stack.take_ports(place, ["mlflow", "prefect"])
         assert stack.ports["prefect"] == kept["prefect"] and stack.ports["mlflow"] != kept["mlflow"]
         assert is_free(stack.ports["mlflow"])
+
+
+def test_a_look_takes_no_database(place):
+    with pytest.raises(InputError, match="--status starts nothing"):
+        up.show_stack("sqlite")
 
 
 def test_a_file_that_up_has_not_written_is_named(place):

@@ -45,4 +45,5 @@ proto: .venv/ready
 	  tasks/serving/server/grpc_v2/open_inference.proto
 
 clean:
+	[ ! -f .slipway/stack.json ] || SLIPWAY_HOME= $(RUN) -m flows down
 	rm -rf .venv .slipway .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

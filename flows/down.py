@@ -3,6 +3,8 @@
 import signal
 from typing import Any
 
+import click
+
 from flows.home import Home, home
 from flows.stack import Stack, end, family, shell_file, stack_lock
 from tasks.foundations.errors import SlipwayError
@@ -26,10 +28,11 @@ def end_stack() -> dict[str, Any]:
         SlipwayError: a process lives on even after SIGKILL.
     """
     place = home()
-    with hold(stack_lock(place), "down"):
+    with hold(stack_lock(place), "down", on_wait=lambda sentence: click.echo(sentence, err=True)):
         stack = Stack.read(place)
         shell_file(place).unlink(missing_ok=True)
-        ended = [name for name in ORDER if stack and _end(place, stack, name)]
+        # Also where the file was lost: processes bear a mark.
+        ended = [name for name in ORDER if _end(place, stack or Stack(database="sqlite"), name)]
         if stack:
             stack.processes.clear()
             stack.write(place)

@@ -84,7 +84,6 @@ def test_children_of_a_killed_service_are_ended_wherever_they_went(place, begin)
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert len(family(place, "mlflow")) == 1
-    Stack(database="sqlite").write(place)
 
     assert down.end_stack()["ended"] == ["mlflow"]
     assert not family(place, "mlflow")

@@ -89,6 +89,26 @@ def test_children_of_a_killed_service_are_ended_wherever_they_went(place, begin)
     assert not family(place, "mlflow")
 
 
+def test_a_run_of_the_worker_has_time_to_clean_up_while_the_worker_still_lives(place, begin, tmp_path):
+    told = tmp_path / "told"
+    run = f"""
+import os, pathlib, signal, sys, time
+def clean_up(*_):
+    time.sleep(0.5)
+    pathlib.Path({str(told)!r}).write_text(str(os.getppid()))
+    sys.exit()
+signal.signal(signal.SIGTERM, clean_up)
+print(1, flush=True)
+time.sleep(600)
+"""
+    worker = begin(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {run!r}])", "worker")
+    started = Started(pid=worker.pid, born=worker.create_time())
+    Stack(database="sqlite", processes={"worker": started}).write(place)
+
+    assert down.end_stack()["ended"] == ["worker"]
+    assert told.read_text() == str(worker.pid)
+
+
 def test_a_killed_process_is_gone_when_its_last_thread_is(begin):
     """The first thread of many is often collected while others still hold the port."""
     listens = """

@@ -8,6 +8,8 @@ from flows.postgresql import PostgreSQL, find
 from flows.services import Service, exports, names, services
 from flows.stack import Database, Stack
 from tasks.foundations.errors import InputError, SlipwayError
+from tasks.registry.connection import prepare as prepare_mlflow
+from tasks.registry.database import make_database
 
 RUNS, SILENT, DOWN = "running", "not answering", "not running"
 
@@ -48,7 +50,7 @@ class Plan:
 
 
 def prepare(place: Home, asked: Database | None) -> Plan:
-    """Choose database and ports, make PostgreSQL's data where they are missing, and remember all of it.
+    """Choose database and ports, make PostgreSQL's data or MLflow's file where it is missing, and remember all of it.
 
     Raises:
         InputError: another database than the one that is used already.
@@ -58,6 +60,9 @@ def prepare(place: Home, asked: Database | None) -> Plan:
     postgresql, note = choose_database(place, stack, asked)
     if postgresql:
         postgresql.initialise()
+    else:  # its server would leave half a database behind if it were killed meanwhile
+        prepare_mlflow()
+        make_database(f"sqlite:///{place.root / 'mlflow' / 'mlflow.db'}")
     stack = stack or Stack(database="postgresql" if postgresql else "sqlite", note=note)
     stack.take_ports(place, names(stack))
     stack.write(place)

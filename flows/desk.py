@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flows.config import Config, Plan
 from flows.control import RegistryAliases, open_control, registry_place
+from flows.diary import Spans, open_display
 from flows.home import Home, home
 from flows.running import running
 from flows.storage import open_store
@@ -27,7 +28,7 @@ from tasks.store.store import Store
 from tasks.training.fit import FitSettings
 
 if TYPE_CHECKING:
-    from tasks.reports.display import Display
+    from flows.observer import Observer
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Desk:
         home: the installation's folders.
         store: where artifacts lie.
         workers: worker processes.
-        display: progress on stderr.
+        observer: who is told how it goes.
         executor: runs steps.
         control: where production is controlled from.
         registry: where MLflow is.
@@ -54,7 +55,7 @@ class Desk:
     home: Home
     store: Store
     workers: Workers
-    display: "Display"
+    observer: "Observer"
     executor: Executor
     control: Control
     registry: Place
@@ -108,7 +109,6 @@ def desk_of(plan: Plan) -> Iterator[Desk]:
 @contextmanager
 def _open(plan: Plan, release: str) -> Iterator[Desk]:
     from flows.observer import Observer
-    from tasks.reports.display import Display
 
     place, config = home(), plan.config
     store = open_store(place)
@@ -119,10 +119,12 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
     with (
         running(place, release, owner) as killed,
         store.scratch() as temporary,
-        Display(f"release {config.name}") as display,
+        open_display("release", release, config.name) as display,
+        Spans(release, config.name) as spans,
         Workers(settings.model_copy(update={"temporary": str(temporary)})) as workers,
     ):
         registry = registry_place(place, config.name)
+        observer = Observer(display, spans)
 
         def change_aliases(model: str, aliases: dict[str, int | None]) -> None:
             request = AliasRequest(place=registry, model=model, aliases=aliases)
@@ -135,9 +137,9 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
             home=place,
             store=store,
             workers=workers,
-            display=display,
+            observer=observer,
             executor=Executor(
-                store, workers, Observer(display), seed=config.seed, step_timeout_s=config.execution.step_timeout_s
+                store, workers, observer, seed=config.seed, step_timeout_s=config.execution.step_timeout_s
             ),
             control=open_control(place, store, lambda: RegistryAliases(change_aliases)),
             registry=registry,

@@ -1,20 +1,23 @@
 """The flow `hardware`: what a target's own machine does for a release. It needs the target's runtime and the store.
 
-Neither TensorFlow (unless the target's runtime is that), nor MLflow, nor the journal, nor a config.
+Neither TensorFlow (unless the target's runtime is that), nor MLflow, nor the journal, nor a config. Verbs are called as
+plain functions: as Prefect's tasks they would fail while its server is restarted.
 """
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from pydantic import Field
 
 from flows.cause import parameters, run_id
+from flows.diary import JsonLog, open_display
 from flows.forms import readable
 from flows.home import Home, home
 from flows.observer import Observer
@@ -68,7 +71,7 @@ def hardware(order: OrderId) -> None:
 class _Telling(Observer):
     """As everywhere, and in the pulse that the release hears."""
 
-    def __init__(self, display: Display, living: Pulse) -> None:
+    def __init__(self, display: Display | JsonLog, living: Pulse) -> None:
         super().__init__(display)
         self._living = living
 
@@ -87,7 +90,7 @@ def _executor(place: Home, store: Store, order: Order, run: str, living: Pulse) 
     settings = Execution(workers=1).worker_settings(1, str(place.logs / f"{run}.log"))
     with (
         store.scratch() as temporary,
-        Display(f"hardware {order.model} {order.place}") as display,
+        open_display("hardware", order.release, order.model) as display,
         Workers(settings.model_copy(update={"temporary": str(temporary)})) as workers,
     ):
         observer = _Telling(display, living)
@@ -126,7 +129,7 @@ def _test_rows(store: Store, order: Order) -> Split:
 
 
 def _predict(executor: Executor, order: Order, name: str, model: Place, rows: Split) -> Artifact:
-    return predict(
+    made: Artifact = predict.fn(
         executor,
         name,
         order.place,
@@ -137,10 +140,11 @@ def _predict(executor: Executor, order: Order, name: str, model: Place, rows: Sp
         rows=rows,
         kind="plain",
     )
+    return made
 
 
 def _rehearse(executor: Executor, order: Order, name: str, model: Place, rows: Split) -> Artifact:
-    return rehearse(
+    made: Artifact = rehearse.fn(
         executor,
         name,
         order.place,
@@ -152,17 +156,34 @@ def _rehearse(executor: Executor, order: Order, name: str, model: Place, rows: S
         rows=rows,
         kind="plain",
     )
+    return made
 
 
 def _measure(executor: Executor, order: Order, models: dict[str, Place], rows: Split) -> Artifact:
     """Alone on the machine: its own lock keeps whoever measures here apart, Prefect's limit shows it to all."""
-    limit = LIMIT.format(host=platform.node())
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(limit, 1)
     contenders = {name: (model.digest, _folder(executor.store, model)) for name, model in models.items()}
     owner = f"release {order.release} of {order.model}"
-    with concurrency(limit, occupy=1, strict=True, raise_on_lease_renewal_failure=False):
-        return measure(executor, order.place, order.target, contenders, rows, order.gates, owner)
+    with _limit(executor):
+        made: Artifact = measure.fn(executor, order.place, order.target, contenders, rows, order.gates, owner)
+    return made
+
+
+@contextmanager
+def _limit(executor: Executor) -> Iterator[None]:
+    """Prefect's limit of this machine; without its server the machine's own lock has to do, which is said."""
+    name = LIMIT.format(host=platform.node())
+    with ExitStack() as held:
+        try:
+            with get_client(sync_client=True) as client:
+                client.upsert_global_concurrency_limit_by_name(name, 1)
+            held.enter_context(concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False))
+        except (httpx.HTTPError, RuntimeError) as error:
+            executor.observer.log(
+                f"Prefect's limit {name} cannot be had ({error}); the machine's own lock holds alone."
+            )
+        yield
+        with suppress(httpx.HTTPError, RuntimeError):  # its lease ends by itself
+            held.close()
 
 
 def _known(model: Place) -> Artifact:

@@ -89,12 +89,15 @@ def release(  # noqa: PLR0913 - a form of the UI is flat
         tell_prefect(desk.killed)
         forget(desk.home, desk.killed)
         story = Story(reason=reason, notes=notes)
-        with told(desk, story):
-            _run(desk, story, promote)
-        with full_disk_said(str(desk.folder)):
-            _publish_report(desk, story)
+        try:
+            with told(desk, story):
+                _run(desk, story, promote)
+            with full_disk_said(str(desk.folder)):
+                _publish_report(desk, story)
+        finally:
+            desk.observer.end(story.version, story.decision, story.exit_code)
         for unsent in send(_message(desk, story)):
-            desk.executor.observer.log(unsent)
+            desk.observer.log(unsent)
         if story.exit_code:
             raise ENDINGS[story.exit_code](story.decision)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from flows.diary import wants_json, wants_traces
 from flows.home import CHECKOUT, Home, home
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.words import suggest
@@ -79,7 +80,12 @@ def settings_of(options: Options) -> ServeSettings:
             )
     size = round(options.max_body_mb * 10**6)
     return ServeSettings(
-        root=str(root), models=tuple(dict.fromkeys(options.models)), max_body_bytes=size, **options.rest
+        root=str(root),
+        models=tuple(dict.fromkeys(options.models)),
+        max_body_bytes=size,
+        json_log=wants_json(),
+        traces=wants_traces(),
+        **options.rest,
     )
 
 

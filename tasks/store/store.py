@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ class Store:
         url: local path or fsspec URL (`s3://bucket/prefix`, `memory://x`).
         cache: local folder for scratch and fetched artifacts.
         options: what the URL's file system is opened with, credentials for example.
+        patience_s: how long a remote store may not answer before that is an error.
     """
 
-    def __init__(self, url: str, cache: Path, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, cache: Path, options: Mapping[str, Any] | None = None, patience_s: float = 60.0
+    ) -> None:
+        self.patience_s = patience_s
         self.url = url.rstrip("/")
         self._options = dict(options or {})
         self.local = Path(url.removeprefix("file://")) if "://" not in url or url.startswith("file://") else None
@@ -134,8 +139,7 @@ class Store:
         try:
             if self.local is not None:
                 return (self.local / name).read_bytes()
-            with self._reached():
-                content: bytes = self._filesystem().cat_file(f"{self.url}/{name}")
+            content: bytes = self._remotely(lambda system: system.cat_file(f"{self.url}/{name}"))
             return content
         except FileNotFoundError:
             return None
@@ -205,16 +209,13 @@ class Store:
         sync(target.parent)
 
     def _upload(self, files: dict[str, Path], digest: str) -> None:
-        system = self._filesystem()
-        verb = {"method": "put"} if "http" in _protocols(system) else {}
-        with self._reached():
-            for name, path in files.items():
-                system.put_file(str(path), f"{self.url}/{self._object(digest)}/{name}", **verb)
+        for name, path in files.items():
+            to = f"{self.url}/{self._object(digest)}/{name}"
+            self._remotely(partial(_put, str(path), to))
 
     def _write(self, name: str, content: str) -> None:
         if self.local is None:
-            with self._reached():
-                self._filesystem().pipe_file(f"{self.url}/{name}", content.encode())
+            self._remotely(lambda system: system.pipe_file(f"{self.url}/{name}", content.encode()))
             return
         write_whole(self.local / name, content)
 
@@ -227,11 +228,11 @@ class Store:
             self._download(digest, list(files), target)
 
     def _download(self, digest: str, names: list[str], target: Path) -> None:
-        system = self._filesystem()
-        with self.scratch() as folder, full_disk_said(str(self.cache)), self._reached():
+        with self.scratch() as folder, full_disk_said(str(self.cache)):
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                system.get_file(f"{self.url}/{self._object(digest)}/{name}", str(folder / name))
+                source, to = f"{self.url}/{self._object(digest)}/{name}", str(folder / name)
+                self._remotely(partial(_get, source, to))
             target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):  # somebody else has fetched it meanwhile
                 folder.rename(target)
@@ -244,19 +245,28 @@ class Store:
                 "they are not used. Remove the folder and run the release again."
             )
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """One sentence for whatever the client of a remote store raises."""
+    def _remotely(self, act: Callable[[Any], Any]) -> Any:
+        """Do something with a remote store, again for a while where it does not answer: servers are restarted.
+
+        Raises:
+            FileNotFoundError: what is asked for is not there.
+            OSError: this machine's disk is full.
+            SlipwayError: the store does not answer as it should.
+        """
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: not _is_final(error)),
+            stop=stop_after_delay(self.patience_s),
+            wait=wait_exponential(0.2, max=5),
+            reraise=True,
+        )
         try:
-            yield
-        except (FileNotFoundError, SlipwayError):
-            raise
-        except OSError as error:
-            if error.errno in FULL:
+            return attempts(lambda: act(self._filesystem()))
+        except Exception as error:
+            if _is_final(error):
                 raise
-            raise self._unreached(error) from error
-        except Exception as error:  # every kind of store has errors of its own
-            raise self._unreached(error) from error
+            raise self._unreached(error) from error  # every kind of store has errors of its own
 
     def _unreached(self, error: Exception) -> SlipwayError:
         why = str(error).partition("\n")[0] or type(error).__name__
@@ -277,6 +287,20 @@ class Store:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again is in vain, and the error's own kind is told."""
+    return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def _get(source: str, to: str, system: Any) -> None:
+    system.get_file(source, to)
+
+
+def _put(path: str, to: str, system: Any) -> None:
+    """Fsspec writes over HTTP with POST unless it is told otherwise."""
+    system.put_file(path, to, **({"method": "put"} if "http" in _protocols(system) else {}))
 
 
 def _protocols(system: Any) -> tuple[str, ...]:

@@ -276,7 +276,7 @@ def test_what_is_published_to_a_remote_store_need_not_be_fetched_again(tmp_path)
 
 
 def test_a_remote_store_that_does_not_answer_is_said_in_a_sentence(tmp_path):
-    store = Store("http://127.0.0.1:9/store", tmp_path / "cache")
+    store = Store("http://127.0.0.1:9/store", tmp_path / "cache", patience_s=0.1)
 
     for act in (
         lambda: store.read("actions/x.json"),

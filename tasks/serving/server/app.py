@@ -23,6 +23,7 @@ from tasks.serving.server.protocol import CAME, Done, Header
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.resident import Resident
 from tasks.serving.server.tensors import Array
+from tasks.serving.server.traces import Asked
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -208,7 +209,15 @@ class _Prediction:
             headers.append((b"connection", b"close"))
         self._done(status, body, headers)
         if self._model is not None:
-            self._model.metrics.answered(self._call.protocol, status, time.monotonic() - self.came)
+            seconds = time.monotonic() - self.came
+            self._model.metrics.answered(self._call.protocol, status, seconds)
+            if self._host.traces is not None:
+                self._host.traces.answered(self._span(), status, seconds)
+
+    def _span(self) -> Asked:
+        resident = getattr(self, "_resident", None)  # there from `find_model` on
+        version = resident.version if resident is not None else None
+        return Asked(self._call.model, self._call.protocol, version, self._headers.get(b"traceparent"))
 
 
 def _is_binary(asked: "oip.Infer | tfserving_rest.Predict", output: str) -> bool:

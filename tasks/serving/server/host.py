@@ -15,6 +15,7 @@ from tasks.serving.server.line import Line
 from tasks.serving.server.metrics import Metrics, ModelMetrics
 from tasks.serving.server.rejected import Rejected
 from tasks.serving.server.settings import ServeSettings
+from tasks.serving.server.traces import RequestTraces
 from tasks.serving.staging import SAFE_NAME
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Host:
         models: name -> model, of all that it serves.
         metrics: of this process.
         draining: the process ends; requests are answered, new ones belong elsewhere.
+        traces: spans of requests, None where nobody collects them.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
@@ -35,6 +37,7 @@ class Host:
         self.models: dict[str, Hosted] = {}
         self.metrics = metrics
         self.draining = False
+        self.traces = RequestTraces() if settings.traces else None
         self._base = Path(settings.root) / KIND
         self._loader = ThreadPoolExecutor(2, "load")
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "run")
@@ -71,7 +74,7 @@ class Host:
         ended = await asyncio.gather(*(model.start() for model in self.models.values()), return_exceptions=True)
         for name, error in zip(self.models, ended, strict=True):
             if isinstance(error, BaseException):
-                log.error("%s could not be loaded", name, exc_info=error)
+                log.error("%s could not be loaded", name, exc_info=error, extra={"model": name})
         self._started = True
 
     def count(self) -> None:
@@ -107,7 +110,7 @@ class Host:
         try:
             await model.follow()
         except Exception:  # as above
-            log.exception("%s: its pointer could not be followed", name)
+            log.exception("%s: its pointer could not be followed", name, extra={"model": name})
 
     async def _beat(self, node: Node) -> None:
         complained = False

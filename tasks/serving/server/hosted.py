@@ -248,6 +248,7 @@ class Hosted:
             "%s: version %d answers (move %d; before: %s), loaded in %.0f ms, switched in %.3f ms",
             *(self.name, resident.version, pointer.serial, before.version if before else None),
             *(self.last.load_ms, self.last.switch_ms),
+            extra={"model": self.name, "version": resident.version, "event": "switched"},
         )
         self._later(self._after(pointer, before))
 
@@ -265,7 +266,7 @@ class Hosted:
         try:
             await asyncio.to_thread(write_whole, self.base / GOOD, pointer.model_dump_json())
         except OSError as error:
-            log.warning("%s: %s could not be written (%s)", self.name, GOOD, error)
+            log.warning("%s: %s could not be written (%s)", self.name, GOOD, error, extra={"model": self.name})
         async with self._loading:
             if self.serial != pointer.serial:
                 return
@@ -293,7 +294,11 @@ class Hosted:
         try:
             self.residents[back.version] = await self._load_in_thread(back)
         except (SlipwayError, OSError, ValueError, MemoryError) as error:
-            log.warning("%s: version %d does not stand by for a rollback: %s", self.name, back.version, error)
+            log.warning(
+                "%s: version %d does not stand by for a rollback: %s",
+                *(self.name, back.version, error),
+                extra={"model": self.name, "version": back.version},
+            )
 
     async def _come_back(self) -> None:
         """After a start on a pointer that cannot be served: the version that last was, else the one before."""
@@ -307,7 +312,11 @@ class Hosted:
             if resident is not None:
                 self._switch(resident, good, load_s=resident.load_s)
                 self.failed = failed
-                log.error("%s: version %d came back, because %s", self.name, good.version, failed.reason)
+                log.error(
+                    "%s: version %d came back, because %s",
+                    *(self.name, good.version, failed.reason),
+                    extra={"model": self.name, "version": good.version},
+                )
                 return
 
     def _good(self) -> Pointer | None:
@@ -321,7 +330,7 @@ class Hosted:
         last = await asyncio.to_thread(pointers.withdrawn, self.base)
         if self.current is None or last is None or last < self.serial:
             return
-        log.info("%s: withdrawn", self.name)
+        log.info("%s: withdrawn", self.name, extra={"model": self.name, "event": "withdrawn"})
         self.current, self.serial = None, last
         self.metrics.withdrawn()
         for version in list(self.residents):
@@ -331,7 +340,11 @@ class Hosted:
         while resident.active:
             await asyncio.sleep(0.01)
         self._free(resident)
-        log.info("%s: version %d left memory", self.name, resident.version)
+        log.info(
+            "%s: version %d left memory",
+            *(self.name, resident.version),
+            extra={"model": self.name, "version": resident.version},
+        )
 
     def _free(self, resident: Resident) -> None:
         """In the loader's thread: giving back hundreds of megabytes takes milliseconds."""
@@ -347,7 +360,7 @@ class Hosted:
             return
         what = f"version {pointer.version} takes no traffic" if loaded else "the pointer is not followed"
         goes_on = f"version {self._number()} goes on" if self.current else "nothing answers"
-        log.error("%s: %s, %s: %s", self.name, what, goes_on, reason)
+        log.error("%s: %s, %s: %s", *(self.name, what, goes_on, reason), extra={"model": self.name, "event": "failed"})
         self.metrics.failed(loaded)
 
     def _is_served(self, pointer: Pointer) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.foundations.errors import SlipwayError
+from tasks.foundations.json_lines import JsonFormatter
 from tasks.serving.nodes import Node, register
 from tasks.serving.server.settings import ServeSettings
 
@@ -62,7 +63,7 @@ def run_one(settings: ServeSettings, public: socket.socket, announce: Announce) 
     """Serve in this process, on a socket that listens already."""
     import uvloop
 
-    log_to_stderr()
+    log_to_stderr(settings.json_log)
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     uvloop.run(_serve(settings, public, announce))
@@ -75,9 +76,11 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(as_json: bool) -> None:
     """One line an event; what uvicorn says of its own start and of clients' bad bytes is noise."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
@@ -138,6 +141,8 @@ async def _serve(settings: ServeSettings, public: socket.socket, announce: Annou
             watching.cancel()
             await _take_leave(settings, host, known, public)
     host.count()
+    if host.traces is not None:
+        host.traces.close()
 
 
 async def _take_leave(settings: ServeSettings, host: Any, node: Node | None, public: socket.socket) -> None:

@@ -23,6 +23,8 @@ class ServeSettings(Record):
         pinned: model -> what to serve instead of what its pointer says; such a process is no node of any move.
         load_first: clients are answered only when models were loaded: for a process that joins others on their port.
         parent: id of the process that this one must not outlive; None for one that stands by itself.
+        json_log: the log is lines of JSON.
+        traces: a span is sent for every request.
     """
 
     root: str
@@ -40,3 +42,5 @@ class ServeSettings(Record):
     pinned: dict[str, Pointer] = {}
     load_first: bool = False
     parent: int | None = None
+    json_log: bool = False
+    traces: bool = False

@@ -78,7 +78,7 @@ def supervise(settings: ServeSettings, announce: Announce) -> None:
     """Run the workers until SIGTERM or SIGINT; see `run`."""
     if settings.grpc_port == 0:
         raise InputError("Several workers share one gRPC port, so it must be given: --grpc-port 9000, not 0.")
-    log_to_stderr()
+    log_to_stderr(settings.json_log)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGTERM:

@@ -11,6 +11,7 @@ from tasks.foundations.errors import InputError
 from tasks.serving.server import oip
 from tasks.serving.server.grpc_v2 import messages, open_inference_pb2, open_inference_pb2_grpc
 from tasks.serving.server.rejected import Reason, Rejected
+from tasks.serving.server.traces import Asked
 
 if TYPE_CHECKING:
     from tasks.serving.server.host import Host
@@ -89,7 +90,7 @@ class Calls(open_inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """One prediction."""
-        return await _answered(context, self._counted(request, context.time_remaining()))
+        return await _answered(context, self._counted(request, context.time_remaining(), _traceparent(context)))
 
     async def _model_ready(self, request: Any) -> Any:
         try:
@@ -106,7 +107,7 @@ class Calls(open_inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         told = oip.model_metadata(request.name, residents, resident.signature)
         return open_inference_pb2.ModelMetadataResponse(**told)
 
-    async def _counted(self, request: Any, remaining_s: float | None) -> Any:
+    async def _counted(self, request: Any, remaining_s: float | None, traceparent: bytes | None) -> Any:
         began = time.monotonic()
         hosted = self._host.hosted(request.model_name)
         limit_s = hosted.served.deadline_ms / 1000
@@ -116,10 +117,17 @@ class Calls(open_inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             )
         except Rejected as no:
             hosted.metrics.rejected(no.reason)
-            hosted.metrics.answered("grpc", no.status, time.monotonic() - began)
+            self._answered(hosted, no.status, began, Asked(request.model_name, "grpc", None, traceparent))
             raise
-        hosted.metrics.answered("grpc", 200, time.monotonic() - began)
+        version = int(answer.model_version)
+        self._answered(hosted, 200, began, Asked(request.model_name, "grpc", version, traceparent))
         return answer
+
+    def _answered(self, hosted: "Hosted", status: int, began: float, asked: Asked) -> None:
+        seconds = time.monotonic() - began
+        hosted.metrics.answered("grpc", status, seconds)
+        if self._host.traces is not None:
+            self._host.traces.answered(asked, status, seconds)
 
     async def _infer(self, hosted: "Hosted", request: Any, deadline: float) -> Any:
         """Nothing may be awaited between `pick` and `predict`: until then nobody knows that the version is in use."""
@@ -132,6 +140,11 @@ class Calls(open_inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 
     def _pick(self, model: str, version: str) -> "Resident":
         return self._host.hosted(model).pick(messages.version_number(version))
+
+
+def _traceparent(context: Any) -> bytes | None:
+    found = next((value for key, value in context.invocation_metadata() or () if key == "traceparent"), None)
+    return found.encode("latin-1") if isinstance(found, str) else found
 
 
 async def _answered(context: Any, answer: Awaitable[Any]) -> Any:

@@ -38,6 +38,7 @@ def problems(plan: "Plan", with_files: bool = True) -> list[Problem]:
         *_inference_only(config),
         *_gates(config),
         *_choice(config),
+        *_costs(config),
         *_serving(config),
     ]
 
@@ -180,6 +181,26 @@ def _choice(config: "Config") -> Iterator[Problem]:
         yield ("choose",), not_of_task(metric, config.task, known)
     if metric == "agreement" and config.task.kind in ("regression", "custom"):
         yield ("choose",), NO_CLASSES.format(config.task.kind)
+
+
+def _costs(config: "Config") -> Iterator[Problem]:
+    """A cost can only be judged where an hour has a price."""
+    from tasks.evaluation.gates import COST
+
+    free = [name for name, target in config.targets.items() if target.cost_per_hour is None]
+    asked: list[tuple[Where, list[str]]] = [
+        (("gates", index), [name for name in free if gate.concerns(name)])
+        for index, gate in enumerate(config.gates)
+        if gate.metric == COST
+    ]
+    if config.choose.metric == COST:
+        asked.append((("choose",), free))
+    for where, without in asked:
+        if without:
+            yield (
+                where,
+                f"{COST} needs to know what an hour costs. Add cost_per_hour to these targets: {', '.join(without)}.",
+            )
 
 
 def _serving(config: "Config") -> Iterator[Problem]:

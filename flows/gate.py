@@ -133,6 +133,7 @@ def _request(desk: Desk, place: str, material: Material) -> AssessRequest:
         output=judged_output(signature, meaning_of(desk.config.task)),
         reference=str(desk.store.path(material.predictions.digest)),
         candidates=(),
+        cost_per_hour=desk.config.targets[place].cost_per_hour,
         seed=desk.config.seed,
     )
 

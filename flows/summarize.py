@@ -8,9 +8,11 @@ from flows.candidates import Contestant
 from flows.desk import Desk
 from flows.story import Story
 from tasks.evaluation.assessment import Assessed, Assessment
+from tasks.evaluation.gates import COST
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.primary import primary
 from tasks.execution.steps import StageRun
+from tasks.reports.costs import recommend
 from tasks.reports.limits import limit_lines
 from tasks.reports.summary import CandidateRow, Quality, ReleaseSummary, Stage, TargetSummary
 from tasks.runtimes.environment import read_environment
@@ -24,6 +26,7 @@ def summarize(desk: Desk, story: Story) -> ReleaseSummary:
     champion = story.champion.version
     assessments = {place: each.assessment for place, each in story.gated.items()}
     reference = next(iter(assessments.values())).reference if assessments else None
+    rows = tuple(_row(desk, story, each, assessments.get(each.target)) for each in story.contestants)
     return ReleaseSummary(
         release=desk.release,
         model=config.name,
@@ -44,7 +47,8 @@ def summarize(desk: Desk, story: Story) -> ReleaseSummary:
         primary_metric=leading.name,
         higher_is_better=leading.higher_is_better,
         reference=Quality.model_validate(reference.model_dump()) if reference else Quality(),
-        rows=tuple(_row(desk, story, each, assessments.get(each.target)) for each in story.contestants),
+        rows=rows,
+        recommendation=recommend(rows),
         stages=tuple(_stage(each) for each in desk.executor.stages),
         targets={place: _target(desk, story, place) for place in config.targets},
         environment=read_environment().model_dump(mode="json"),
@@ -84,6 +88,7 @@ def _judged(row: Assessed, primary: str) -> dict[str, Any]:
         **row.times,
         **{name: ends for name, ends in intervals.items() if name in shown},
         "peak_memory_bytes": int(row.times["peak_memory_bytes"]) if row.times else None,
+        "cost_interval": row.intervals.get(COST),
         "speedup_interval": row.intervals.get("speedup_p50"),
         "outcome": row.outcome,
         "reason": row.reason,

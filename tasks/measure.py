@@ -17,6 +17,7 @@ from tasks.foundations.locks import hold, machine_lock
 from tasks.foundations.record import Record
 from tasks.runtimes import timing
 from tasks.runtimes.samples import Contender, MeasureRequest
+from tasks.runtimes.session import as_runtime
 from tasks.store.artifact import Artifact
 
 
@@ -48,7 +49,11 @@ def measure(
     stage = f"measure {place}"
 
     def more(calls: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]) -> bool:
-        return undecided(gates, Samples(calls_ms=calls, control=CONTROL), place, digests)
+        asked = as_runtime(target)
+        so_far = Samples(
+            calls_ms=calls, batch_size=asked.batch_size, cost_per_hour=asked.cost_per_hour, control=CONTROL
+        )
+        return undecided(gates, so_far, place, digests)
 
     with executor.stage(stage), executor.store.scratch() as out:
         with hold(machine_lock("measure"), owner, on_wait=lambda who: executor.observer.log(f"{stage}: {who}")):

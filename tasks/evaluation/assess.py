@@ -23,7 +23,7 @@ from tasks.evaluation.evaluate import (
     evaluate_slices,
 )
 from tasks.evaluation.evidence import Evidence, Setting
-from tasks.evaluation.gates import FAMILIES, is_function, metric_functions
+from tasks.evaluation.gates import COST, FAMILIES, is_function, metric_functions
 from tasks.evaluation.judge import judge
 from tasks.evaluation.latency import RESOLUTION, Samples, control_is_off, speedup, value
 from tasks.evaluation.primary import Primary, primary
@@ -100,7 +100,8 @@ def read(request: AssessRequest) -> Samples | None:
     if request.measurement is None:
         return None
     folder = Path(request.measurement)
-    return gather(read_measurement(folder), read_samples(folder), _twin(request))
+    samples = gather(read_measurement(folder), read_samples(folder), _twin(request))
+    return replace(samples, cost_per_hour=request.cost_per_hour)
 
 
 def gather(measurement: Measurement, calls: Mapping[str, list[Array]], twin: str | None) -> Samples:
@@ -266,7 +267,8 @@ def _times(name: str, samples: Samples | None) -> dict[str, Any]:
     if samples is None or not samples.has("p50_ms", name):
         return {}
     pooled = np.concatenate([each.ravel() for each in samples.calls_ms[name]])
-    estimates = {metric: value(samples, metric, name) for metric in TIMES}
+    known = TIMES if samples.cost_per_hour is None else (*TIMES, COST)
+    estimates = {metric: value(samples, metric, name) for metric in known}
     with suppress(StepFailed):  # float32 itself could not be measured, which the verdicts say
         estimates["speedup_p50"] = speedup(samples, "p50_ms", name, "float32")
     return {

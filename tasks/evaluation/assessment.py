@@ -46,6 +46,7 @@ class AssessRequest(Record):
         champion: the version in production on this target; None where there is none yet.
         foreign_signature: how the champion's signature differs, empty if it does not or if the config allows it.
         measurement: absolute path of the measurement, None if nothing could be measured.
+        cost_per_hour: of the target, None where the config does not say.
         seed: of the bootstrap.
     """
 
@@ -61,6 +62,7 @@ class AssessRequest(Record):
     champion: Entry | None = None
     foreign_signature: str = ""
     measurement: str | None = None
+    cost_per_hour: float | None = None
     seed: int = 0
 
 

@@ -14,7 +14,12 @@ from tasks.evaluation.verdict import Verdict
 from tasks.foundations.record import Record
 
 SAME_SIZE = 1.01  # a file is not chosen for a handful of bytes
-_TOLERANCES: dict[str | None, float] = {"latency": RESOLUTION, "throughput": RESOLUTION, "size": SAME_SIZE}
+_TOLERANCES: dict[str | None, float] = {
+    "latency": RESOLUTION,
+    "throughput": RESOLUTION,
+    "cost": RESOLUTION,
+    "size": SAME_SIZE,
+}
 PASSED, FAILED, REFUSED, UNDECIDED = 0, 1, 3, 4
 EVIDENCE = "evidence"  # the metric of a verdict on whether there is anything to judge
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -96,10 +101,10 @@ class Choice:
 def choose(objective: Choose, candidates: Sequence[Judged]) -> Choice:
     """The best by the objective among candidates that pass, in any order of the input the same one.
 
-    Times and throughput differ by noise alone up to 5 %, so all candidates within 5 % of the best are equal; so are
-    sizes within 1 %, other metrics only exactly. Among equals the smaller file wins (`size_bytes`, unknown is last);
-    among files within 1 % the one that loses least against the reference, then the one that compresses best, then the
-    name. A candidate that passes but lacks the objective's figure cannot win.
+    Times, throughput and cost differ by noise alone up to 5 %, so all candidates within 5 % of the best are equal; so
+    are sizes within 1 %, other metrics only exactly. Among equals the smaller file wins (`size_bytes`, unknown is
+    last); among files within 1 % the one that loses least against the reference, then the one that compresses best,
+    then the name. A candidate that passes but lacks the objective's figure cannot win.
 
     Args:
         objective: from the config.

@@ -12,7 +12,7 @@ from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
 from tasks.foundations.words import suggest
 
-Family = Literal["quality", "agreement", "latency", "throughput", "memory", "size"]
+Family = Literal["quality", "agreement", "latency", "throughput", "memory", "size", "cost"]
 Bound = Literal["min", "max", "max_drop", "max_drop_percent", "min_gain", "min_speedup", "max_ratio"]
 Partner = Literal["reference", "float32", "champion"]
 
@@ -21,6 +21,7 @@ ABSOLUTE = ("min", "max")
 AT_LEAST = ("min", "min_gain", "min_speedup")
 # And top_K_accuracy.
 SHARES = ("accuracy", "exact_match", "hamming_accuracy", "macro_f1", "micro_f1", "roc_auc", "agreement")
+COST = "cost_per_million"
 TOP_K = re.compile(r"top_(\d+)_accuracy")
 BUILT_IN = (*CLASSIFICATION, *MULTILABEL, *REGRESSION)
 FAMILIES: dict[str, Family] = {
@@ -37,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     "peak_memory_bytes": "memory",
     "size_bytes": "size",
     "gzip_bytes": "size",
+    COST: "cost",
 }
 HIGHER_IS_BETTER = {metric.name: metric.higher_is_better for metric in BUILT_IN} | {
     "agreement": True,
@@ -53,6 +55,7 @@ RELATIVE: dict[Family, tuple[Bound, ...]] = {
     "throughput": ("min_speedup",),
     "memory": ("max_ratio",),
     "size": ("max_ratio",),
+    "cost": ("max_ratio",),
 }
 
 
@@ -81,8 +84,8 @@ class Gate(Record):
         description="accuracy, top_K_accuracy (K is task.top_k), macro_f1, roc_auc, log_loss; multilabel: exact_match, "
         "hamming_accuracy, macro_f1, micro_f1, roc_auc, log_loss; regression: mae, rmse, r2; with the reference: "
         "agreement, max_abs_diff, max_rel_diff; p50_ms, p90_ms, p99_ms, load_ms, first_call_ms, throughput_per_s, "
-        "peak_memory_bytes, size_bytes, gzip_bytes; or your own file.py:function, called as "
-        "f(labels, outputs) -> float."
+        "peak_memory_bytes, size_bytes, gzip_bytes; cost_per_million, of targets with a cost_per_hour; or your own "
+        "file.py:function, called as f(labels, outputs) -> float."
     )
     against: Partner | None = Field(
         default=None,

@@ -43,8 +43,8 @@ from tasks.evaluation.slices import named
 from tasks.evaluation.verdict import Status, Verdict
 from tasks.foundations.errors import InputError, StepFailed
 
-MEASURED = ("latency", "throughput", "memory")
-TIMED = ("latency", "throughput")
+MEASURED = ("latency", "throughput", "memory", "cost")
+TIMED = ("latency", "throughput", "cost")
 TOLD_APART = f"the {100 * (RESOLUTION - 1):.0f} % that can be told apart, and more rounds would hardly change that."
 
 

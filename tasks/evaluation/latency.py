@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.evaluation.gates import COST
 from tasks.evaluation.percentiles import Bounds, median_interval, percentile_interval
 from tasks.foundations.errors import StepFailed
 
@@ -17,6 +18,7 @@ Array = np.ndarray[Any, Any]
 RESOLUTION = 1.05  # no claim under 5 %
 LOOKS = (5, 10, 15)
 PERCENTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
+THROUGHPUT = ("throughput_per_s", COST)  # a cost is the price of a throughput
 PER_ROUND = ("load_ms", "first_call_ms", "peak_memory_bytes")
 
 
@@ -31,6 +33,7 @@ class Samples:
         first_call_ms: contender -> one figure a round.
         peak_memory_bytes: contender -> one figure a round: peak resident memory of its process.
         batch_size: rows a call.
+        cost_per_hour: of the target, in the currency of the config; None if it is not known.
         control: name of the A/A control, float32 measured a second time.
     """
 
@@ -39,6 +42,7 @@ class Samples:
     first_call_ms: Mapping[str, Sequence[float]] = field(default_factory=dict)
     peak_memory_bytes: Mapping[str, Sequence[float]] = field(default_factory=dict)
     batch_size: int = 1
+    cost_per_hour: float | None = None
     control: str = "control"
 
     @property
@@ -48,6 +52,8 @@ class Samples:
 
     def has(self, metric: str, contender: str) -> bool:
         """Whether the metric was measured for the contender."""
+        if metric == COST and self.cost_per_hour is None:
+            return False
         source = getattr(self, metric) if metric in PER_ROUND else self.calls_ms
         return len(source.get(contender, ())) > 0
 
@@ -77,7 +83,8 @@ def value(samples: Samples, metric: str, contender: str, confidence: float = 0.9
 
     `p50_ms`, `p90_ms`, `p99_ms`: percentile of the pooled calls with its order-statistic interval, whose upper end is
     MLPerf's early-stopping bound. `throughput_per_s`: rows a second of one caller, median over rounds of the median
-    over blocks. `load_ms`, `first_call_ms`, `peak_memory_bytes`: median over rounds.
+    over blocks. `cost_per_million`: what a million rows cost at that throughput, likewise. `load_ms`, `first_call_ms`,
+    `peak_memory_bytes`: median over rounds.
 
     Raises:
         StepFailed: not measured, or not positive finite times.
@@ -93,15 +100,15 @@ def value(samples: Samples, metric: str, contender: str, confidence: float = 0.9
 def speedup(samples: Samples, metric: str, contender: str, partner: str, confidence: float = 0.95) -> Estimate:
     """How many times better the contender is than its partner: above 1 is faster, or smaller in memory.
 
-    A round's ratio: for `p50_ms` and `throughput_per_s` the median over blocks of the ratio of the two blocks'
-    medians (throughput: means) that were measured one after the other; for `p90_ms` and `p99_ms` the ratio of the
-    round's percentiles; else the ratio of the round's figures. The value is the median over rounds, the interval is
-    over rounds by ranks (`median_interval`); n is the number of rounds.
+    A round's ratio: for `p50_ms`, `throughput_per_s` and `cost_per_million` (the price cancels out) the median over
+    blocks of the ratio of the two blocks' medians (throughput: means) that were measured one after the other; for
+    `p90_ms` and `p99_ms` the ratio of the round's percentiles; else the ratio of the round's figures. The value is the
+    median over rounds, the interval is over rounds by ranks (`median_interval`); n is the number of rounds.
 
     Raises:
         StepFailed: not measured, or rounds that do not pair up.
     """
-    if metric in ("p50_ms", "throughput_per_s"):
+    if metric in ("p50_ms", *THROUGHPUT):
         ratios = _paired_blocks(samples, metric, contender, partner)
     else:
         own, other = (_figures(samples, metric, each) for each in (contender, partner))
@@ -109,6 +116,17 @@ def speedup(samples: Samples, metric: str, contender: str, partner: str, confide
         ratios = [theirs / ours for ours, theirs in zip(own, other, strict=True)]
     rounds = np.array(ratios)
     return _estimate(float(np.median(rounds)), median_interval(rounds, confidence), rounds.size)
+
+
+def cost_per_million(cost_per_hour: float | None, rows_per_s: float) -> float:
+    """What a million predictions cost on hardware that costs so much an hour and is kept busy.
+
+    Raises:
+        StepFailed: nobody has said what an hour costs.
+    """
+    if cost_per_hour is None:
+        raise StepFailed(f"{COST} is not known: the target has no cost_per_hour.")
+    return cost_per_hour * 1e6 / (3600 * rows_per_s)
 
 
 def control_is_off(samples: Samples) -> str | None:
@@ -183,8 +201,9 @@ def _figures(samples: Samples, metric: str, contender: str) -> list[float]:
             raise StepFailed(f"{metric} of {contender} was not measured.")
         return figures
     calls = _calls(samples, contender)
-    if metric == "throughput_per_s":
-        return [float(np.median(1000 * samples.batch_size / each.mean(axis=1))) for each in calls]
+    if metric in THROUGHPUT:
+        rates = [float(np.median(1000 * samples.batch_size / each.mean(axis=1))) for each in calls]
+        return rates if metric != COST else [cost_per_million(samples.cost_per_hour, rate) for rate in rates]
     return [float(np.quantile(each, PERCENTILES[metric])) for each in calls]
 
 

@@ -19,6 +19,7 @@ _PLAIN = (
     "p99_ms",
     "speedup_p50",
     "throughput_per_s",
+    "cost_per_million",
     "load_ms",
     "first_call_ms",
     "peak_memory_bytes",

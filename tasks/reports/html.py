@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.foundations.files import write_whole
-from tasks.reports import bought, pareto, reasons, spread, tables
+from tasks.reports import bought, costs, pareto, reasons, spread, tables
 from tasks.reports import format as text
 from tasks.reports.summary import ReleaseSummary
 
@@ -68,6 +68,7 @@ def _view(summary: ReleaseSummary) -> dict[str, Any]:
     targets = summary.target_names()
     return {
         "s": summary,
+        "recommended": costs.sentence(summary),
         "state": reasons.state(summary),
         "numbers": {name: i for i, name in enumerate(summary.candidate_names(), start=1)},
         "targets": [_target_view(summary, name, i) for i, name in enumerate(targets)],

@@ -5,8 +5,8 @@ Prefect renders Markdown in a browser, so names from the user's files are escape
 
 import re
 
+from tasks.reports import costs, reasons
 from tasks.reports import format as text
-from tasks.reports import reasons
 from tasks.reports.bought import bought
 from tasks.reports.summary import CandidateRow, ReleaseSummary
 
@@ -17,6 +17,7 @@ def gate_report(summary: ReleaseSummary) -> str:
     """Decision, winners, candidates, and every gate that did not pass."""
     lines = [f"# {escape(summary.model)}: {escape(summary.decision)}", ""]
     lines += [f"- {escape(reasons.why(summary, target))}" for target in summary.target_names()]
+    lines += [f"- {escape(costs.sentence(summary))}"] if summary.recommendation else []
     lines += [f"- Note: {escape(note)}" for note in summary.notes]
     lines += ["", *_table(summary)] if summary.rows else []
     stopped = [row for row in summary.rows if not row.passed]
@@ -49,6 +50,7 @@ def table_rows(summary: ReleaseSummary) -> list[dict[str, str]]:
             "p99 ms": text.milliseconds(row.p99_ms),
             "size": text.size(row.size_bytes),
             "gzip": text.size(row.gzip_bytes),
+            **({"cost per million": text.number(row.cost_per_million)} if summary.has_costs else {}),
             "reason": reasons.reason(row),
         }
         for row in summary.rows

@@ -57,6 +57,7 @@ class CandidateRow(Record):
         agreement: share of rows with the reference's top-1 answer.
         p50_ms: latency; each `*_interval` is (low, high) of the value before it.
         speedup_p50: float32's p50 over this one's, paired within rounds; above 1 is faster.
+        cost_per_million: what a million rows cost here, in the currency of the target's `cost_per_hour`.
         latency_quantiles: (q in [0, 1], ms), about 100 points, ascending.
         slices: `column=value` -> {metric: value, "n": rows}.
         classes: class -> {metric: value, "n": rows}.
@@ -87,6 +88,8 @@ class CandidateRow(Record):
     speedup_p50: float | None = None
     speedup_interval: Interval | None = None
     throughput_per_s: float | None = None
+    cost_per_million: float | None = None
+    cost_interval: Interval | None = None
     load_ms: float | None = None
     first_call_ms: float | None = None
     peak_memory_bytes: int | None = None
@@ -172,6 +175,26 @@ class Quality(Record):
     classes: dict[str, dict[str, float | None]] = {}
 
 
+class Priced(Record):
+    """A candidate on a target, and what a million rows cost there."""
+
+    target: str
+    candidate: str
+    cost_per_million: float
+
+
+class Recommendation(Priced):
+    """The cheapest of all that passed every gate on their target.
+
+    Attributes:
+        next: the cheapest on any other target; None where no other one has a cost and a candidate that passed.
+        saving: share of the next one's cost that is saved, from 0 to 1.
+    """
+
+    next: Priced | None = None
+    saving: float | None = None
+
+
 class ReleaseSummary(Record):
     """One release, whole.
 
@@ -185,6 +208,7 @@ class ReleaseSummary(Record):
         servers: who answered with the version after its promotion.
         champion: the champion's line before this release, None for a first release.
         winners: target -> candidate name.
+        recommendation: the cheapest hardware; None where no target has a cost, or nothing passed on one that has.
         objective: what the choice minimised or maximised, `minimize p50_ms`.
         primary_metric: the quality metric that the plots and tables lead with.
         higher_is_better: its direction.
@@ -209,6 +233,7 @@ class ReleaseSummary(Record):
     servers: tuple[Observation, ...] = ()
     champion: str | None = None
     winners: dict[str, str] = {}
+    recommendation: Recommendation | None = None
     objective: str = "minimize p50_ms"
     primary_metric: str = "accuracy"
     higher_is_better: bool = True
@@ -242,6 +267,11 @@ class ReleaseSummary(Record):
         """The winning row of a target."""
         return next((row for row in self.rows_of(target) if row.winner), None)
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether any figure is a cost."""
+        return any(row.cost_per_million is not None for row in self.rows)
+
     def size_ratio(self, row: CandidateRow) -> float | None:
         """Size over float32's size on the same target; below 1 is smaller."""
         base = self.baseline(row.target)
@@ -262,6 +292,7 @@ class ReleaseSummary(Record):
             "servers": [each.model_dump(mode="json") for each in self.servers],
             "exit_code": self.exit_code,
             "winners": dict(self.winners),
+            "recommendation": self.recommendation.model_dump(mode="json") if self.recommendation else None,
             "candidates": [_candidate_json(row) for row in self.rows],
             "primary_metric": self.primary_metric,
             "objective": self.objective,

@@ -6,8 +6,8 @@ Everything goes to stderr (or the stream that is given): stdout belongs to `--js
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tasks.reports import costs, reasons
 from tasks.reports import format as text
-from tasks.reports import reasons
 from tasks.reports.summary import BASELINE, CandidateRow, ReleaseSummary
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ STYLES = {
     "inconclusive": "yellow",
     "not_applicable": "bright_black",
 }
-_CANDIDATE, _TARGET, _VERDICT = 0, 1, 7
-_WORDS = (_CANDIDATE, _TARGET, _VERDICT)
+_CANDIDATE, _TARGET, _VERDICT = 0, 1, -1
 
 
 def table(summary: ReleaseSummary) -> "Table":
@@ -39,6 +38,7 @@ def table(summary: ReleaseSummary) -> "Table":
         "p99 ms",
         "size",
         "gzip",
+        *(["cost/M"] if summary.has_costs else []),
         "verdict",
     )
     cells = [(row, _cells(summary, row)) for target in summary.target_names() for row in summary.rows_of(target)]
@@ -52,7 +52,7 @@ def table(summary: ReleaseSummary) -> "Table":
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bright_black", show_edge=False
     )
     for i, (heading, width) in enumerate(zip(headings, _fit(needed), strict=True)):
-        side = "left" if i in _WORDS else "right"
+        side = "left" if i in (_CANDIDATE, _TARGET, len(headings) + _VERDICT) else "right"
         result.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis", width=width)  # type: ignore[arg-type]
     for i, (row, line) in enumerate(cells):
         last = i + 1 == len(cells) or cells[i + 1][0].target != row.target
@@ -78,15 +78,9 @@ def closing(summary: ReleaseSummary) -> "Group":
     parts: list[Any] = [table(summary), Text()] if summary.rows else []
     for target in summary.target_names():
         parts.append(_hanging("\u2022", reasons.why(summary, target), "default"))
-    for row in summary.rows:
-        if row.outcome not in ("pass", "not_applicable"):
-            said = reasons.reason(row)
-            sentence = f"{row.name} on {row.target} {reasons.WORDS[row.outcome]}{': ' if said else '.'}{said}"
-            parts.append(_hanging(reasons.GLYPHS[row.outcome], sentence, STYLES[row.outcome]))
-    for name in summary.candidate_names():
-        rows = [row for row in summary.rows if row.name == name]
-        if all(row.outcome == "not_applicable" for row in rows):  # of a single target the table says enough
-            parts.append(_hanging(reasons.GLYPHS["not_applicable"], f"{name}: {reasons.reason(rows[0])}", "default"))
+    if summary.recommendation:
+        parts.append(_hanging("\u2022", costs.sentence(summary), "default"))
+    parts += _stopped(summary)
     parts += [_hanging("!", note, "yellow") for note in summary.notes]
     tone = STYLES[reasons.state(summary).tone]
     parts += [Text(), Text(f"{summary.model}: {summary.decision}", style=f"bold {tone}")]
@@ -95,6 +89,21 @@ def closing(summary: ReleaseSummary) -> "Group":
         if place:
             parts.append(Text(f"{word:8}{place}", style="bright_black", overflow="fold"))
     return Group(*parts)
+
+
+def _stopped(summary: ReleaseSummary) -> list[Any]:
+    """What did not pass on a target, and what applies to none."""
+    lines = []
+    for row in summary.rows:
+        if row.outcome not in ("pass", "not_applicable"):
+            said = reasons.reason(row)
+            sentence = f"{row.name} on {row.target} {reasons.WORDS[row.outcome]}{': ' if said else '.'}{said}"
+            lines.append(_hanging(reasons.GLYPHS[row.outcome], sentence, STYLES[row.outcome]))
+    for name in summary.candidate_names():
+        rows = [row for row in summary.rows if row.name == name]
+        if all(row.outcome == "not_applicable" for row in rows):  # of a single target the table says enough
+            lines.append(_hanging(reasons.GLYPHS["not_applicable"], f"{name}: {reasons.reason(rows[0])}", "default"))
+    return lines
 
 
 def show(summary: ReleaseSummary, file: TextIO | None = None) -> None:
@@ -135,6 +144,7 @@ def _cells(summary: ReleaseSummary, row: CandidateRow) -> list[tuple[str, str]]:
         (text.milliseconds(row.p99_ms), ""),
         (_size(row.size_bytes), "" if base or share is None else text.percent(share).replace("\u202f", "")),
         (_size(row.gzip_bytes), ""),
+        *([(text.number(row.cost_per_million), "")] if summary.has_costs else []),
         (f"{reasons.GLYPHS[row.outcome]} {reasons.short_reason(row)}", ""),
     ]
 

@@ -11,7 +11,7 @@ from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
 from tasks.foundations.work_pools import WorkPool
 from tasks.models.signature import Signature
-from tasks.runtimes.session import WORK_POOL, Array, Session, check_names, one_line, read_signature
+from tasks.runtimes.session import WORK_POOL, Array, CostPerHour, Session, check_names, one_line, read_signature
 
 MODEL = "model.onnx"
 # Since 1.29 importing it on Linux starts a thread that reports to Microsoft and keeps a database in the home folder.
@@ -31,6 +31,7 @@ class OnnxRuntime(Record):
     threads: int = Field(default=1, ge=1, le=1024, description="Threads inside one call (intra-op).")
     batch_size: int = Field(default=1, ge=1, description="Rows of one call.")
     work_pool: WorkPool | None = Field(None, description=WORK_POOL)
+    cost_per_hour: CostPerHour = None
     provider: Literal["cpu"] = Field(default="cpu", description="Where ONNX Runtime computes.")
 
     def options(self) -> dict[str, Any]:

@@ -5,9 +5,10 @@ A runtime is a target of the config: which library runs the model, with how many
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
+from pydantic import Field
 
 from tasks.foundations.errors import InputError
 from tasks.foundations.record import Record
@@ -15,6 +16,14 @@ from tasks.models.signature import Signature
 
 Array = np.ndarray[Any, Any]
 WORK_POOL = "Prefect work pool whose workers predict and measure, on a machine of the target's own. Left out: this one."
+CostPerHour = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="What an hour of this hardware costs, in any currency: see cost_per_million.",
+    ),
+]
 
 
 class Session(Protocol):
@@ -42,7 +51,7 @@ class Session(Protocol):
 
 @runtime_checkable
 class Runtime(Protocol):
-    """One choice of the menu: a `Record` with `runtime`, `threads` and `batch_size`.
+    """One choice of the menu: a `Record` with `runtime`, `threads`, `batch_size` and `cost_per_hour`.
 
     Attributes:
         form: what it opens in a model folder, `onnx` (`model.onnx`) or `savedmodel` (`saved_model/`).
@@ -68,6 +77,11 @@ class Runtime(Protocol):
     @property
     def work_pool(self) -> str | None:
         """Whose workers predict and measure; None for this machine."""
+        ...
+
+    @property
+    def cost_per_hour(self) -> float | None:
+        """What an hour of the hardware costs, None where nobody has said."""
         ...
 
     def options(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tasks.foundations.menu import choices
 from tasks.foundations.record import Record
 
 MENU = "tasks.runtimes"
-NOT_COMPUTING = ("work_pool",)
+NOT_COMPUTING = ("work_pool", "cost_per_hour")
 
 
 def parse_target(value: Any) -> Any:
@@ -27,7 +27,7 @@ def parse_target(value: Any) -> Any:
 
 
 def computing(target: Record) -> dict[str, Any]:
-    """What of a target decides results, as JSON: not where its machine is."""
+    """What of a target decides results, as JSON: not where its machine is, nor what it costs."""
     return target.model_dump(mode="json", exclude=set(NOT_COMPUTING))
 
 

@@ -10,7 +10,7 @@ from tasks.foundations.errors import InputError, StepFailed
 from tasks.foundations.record import Record
 from tasks.foundations.work_pools import WorkPool
 from tasks.models.signature import Signature
-from tasks.runtimes.session import WORK_POOL, Array, Session, check_names, one_line, read_signature
+from tasks.runtimes.session import WORK_POOL, Array, CostPerHour, Session, check_names, one_line, read_signature
 
 MODEL = "saved_model"
 SIGNATURE = "serving_default"
@@ -29,6 +29,7 @@ class TensorFlow(Record):
     threads: int = Field(default=1, ge=1, le=1024, description="Threads inside one operation (intra-op).")
     batch_size: int = Field(default=1, ge=1, description="Rows of one call.")
     work_pool: WorkPool | None = Field(None, description=WORK_POOL)
+    cost_per_hour: CostPerHour = None
 
     def options(self) -> dict[str, Any]:
         """Thread counts and the signature called, as JSON."""

@@ -187,3 +187,16 @@ def test_what_is_said_is_json(folder):
     answer = assess(request(folder, [entry(folder, "float32", reference(folder))]))
 
     assert json.loads(answer.model_dump_json())["exit_code"] == 3  # p50_ms, the objective, was not measured
+
+
+def test_candidates_have_a_cost_where_the_target_has_one_and_the_cheapest_can_win(folder):
+    logits = reference(folder)
+    candidates = [entry(folder, "float32", logits), entry(folder, "int8", logits)]
+    samples = measurement(folder, {"float32": 1.0, "int8": 0.5})
+
+    asked = request(folder, candidates, objective=Choose(minimize="cost_per_million"), measurement=samples)
+    priced, free = assess(asked.model_copy(update={"cost_per_hour": 3.6})), assess(asked)
+
+    assert [row.times["cost_per_million"] for row in priced.candidates] == pytest.approx([1.0, 0.5], rel=0.02)
+    assert priced.winner == "int8"
+    assert free.winner is None and "cost_per_million is not known" in free.reason

@@ -35,6 +35,14 @@ def test_within_five_percent_the_smaller_file_wins_then_the_name():
     assert choose(Choose(minimize="size_bytes"), [fast, small, twin, slower]).winner == "d"
 
 
+def test_costs_within_five_percent_are_equal_like_the_times_that_they_come_from():
+    cheap = _judged("cheap", "pass", cost_per_million=1.0, size_bytes=50)
+    small = _judged("small", "pass", cost_per_million=1.04, size_bytes=20)
+    dear = _judged("dear", "pass", cost_per_million=1.06, size_bytes=1)
+
+    assert choose(Choose(minimize="cost_per_million"), [cheap, small, dear]).winner == "small"
+
+
 @pytest.mark.parametrize("objective", [Choose(), Choose(minimize="size_bytes")])
 def test_nothing_is_chosen_for_a_handful_of_bytes(objective):
     """Of files within 1 % the one that loses least wins, whatever the objective calls equal."""

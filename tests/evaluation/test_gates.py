@@ -21,6 +21,7 @@ REGRESSION = Regression(kind="regression")
         ({"metric": "p50_ms", "min_speedup": 1.0}, "float32", "p50_ms min_speedup 1 against float32"),
         ({"metric": "p99_ms", "max": 0.5, "targets": ["cpu"]}, None, "p99_ms max 0.5"),
         ({"metric": "size_bytes", "max_ratio": 0.3}, "float32", "size_bytes max_ratio 0.3 against float32"),
+        ({"metric": "cost_per_million", "max_ratio": 0.7}, "float32", "cost_per_million max_ratio 0.7 against float32"),
         ({"metric": "agreement", "min": 0.99}, "reference", "agreement min 0.99 against reference"),
         ({"metric": "digits.py:cost", "max": 2, "higher_is_better": False}, None, "digits.py:cost max 2"),
         (
@@ -59,6 +60,7 @@ def test_a_gate_knows_its_partner_and_its_phrase(fields, partner, phrase):
         ({"metric": "log_loss", "min": 0.9}, "better when lower. Use one of max, max_drop"),
         ({"metric": "p50_ms", "max_drop": 1}, "Use one of max, min_speedup, max_ratio"),
         ({"metric": "throughput_per_s", "max": 1}, "Use one of min, min_speedup"),
+        ({"metric": "cost_per_million", "min": 1}, "better when lower. Use one of max, max_ratio"),
         ({"metric": "digits.py:cost", "min": 1, "higher_is_better": False}, "better when lower"),
         ({"metric": "accuracy", "max_drop": -0.01}, "greater than or equal to 0"),
         ({"metric": "p50_ms", "min_speedup": 0}, "greater than 0"),

@@ -491,3 +491,38 @@ def test_a_noisy_control_adds_rounds_only_where_something_is_judged_or_chosen_by
     assert undecided(NOT_SLOWER, _samples(rounds=4, control=1.2), "cpu")
     assert undecided([*NOT_SLOWER, Gate(metric="p99_ms", max=2.0)], alone, "cpu")
     assert undecided([], _samples(control=1.2, int8=1.3), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("gate", "status"),
+    [
+        (
+            {"metric": "cost_per_million", "max": 0.9},
+            "pass",
+        ),  # a millisecond a row at 3.6 an hour is 1, 1.3 times faster
+        ({"metric": "cost_per_million", "max": 0.7}, "fail"),
+        ({"metric": "cost_per_million", "max_ratio": 0.9}, "pass"),
+        ({"metric": "cost_per_million", "max_ratio": 0.6}, "fail"),
+    ],
+)
+def test_a_cost_is_judged_like_the_throughput_that_it_comes_from(gate, status):
+    setting = _setting(samples=replace(_samples(int8=1.3), cost_per_hour=3.6))
+
+    assert _one(gate, _evidence("int8"), setting).status == status
+
+
+def test_a_cost_on_a_noisy_machine_is_inconclusive_and_one_without_a_price_fails():
+    noisy = _setting(samples=replace(_samples(int8=1.3, control=1.2), cost_per_hour=3.6))
+    free = _setting(samples=_samples(int8=1.3))
+    gate = {"metric": "cost_per_million", "max": 9}
+
+    assert _one(gate, _evidence("int8"), noisy).status == "inconclusive"
+    assert "no cost_per_hour" in _one(gate, _evidence("int8"), free).reason
+    assert _one(gate, _evidence("int8"), free).status == "fail"
+
+
+def test_rounds_are_added_while_a_cost_is_undecided():
+    samples = replace(_samples(int8=1.0), cost_per_hour=3.6)  # 1 +- 2 %
+
+    assert undecided([Gate(metric="cost_per_million", max=1.0)], samples, "cpu")
+    assert not undecided([Gate(metric="cost_per_million", max=2.0)], samples, "cpu")

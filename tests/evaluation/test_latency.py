@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -12,6 +13,7 @@ from tasks.evaluation.latency import (
     Samples,
     comparison,
     control_is_off,
+    cost_per_million,
     more_rounds_needed,
     speedup,
     straddles,
@@ -38,6 +40,28 @@ def test_a_speed_up_is_the_partners_time_over_the_own():
         assert ratio.point == pytest.approx(1.5, rel=0.02)
         assert ratio.low <= ratio.point <= ratio.high
         assert ratio.n == 5
+
+
+def test_a_million_rows_cost_what_the_hardware_costs_while_they_run():
+    samples = Samples(calls_ms={"float32": [np.full((3, 4), 8.0)] * 5}, batch_size=4, cost_per_hour=1.8)
+
+    # 4 rows in 8 ms are 500 rows a second: a million take 2000 s
+    assert value(samples, "cost_per_million", "float32") == Estimate(1.0, 1.0, 1.0, 5)
+    assert cost_per_million(1.8, 500) == pytest.approx(1.0)
+
+
+def test_what_is_twice_as_fast_costs_half_on_the_same_target():
+    samples = replace(_samples(float32=3.0, int8=1.5), cost_per_hour=0.4)
+
+    assert speedup(samples, "cost_per_million", "int8", "float32").point == pytest.approx(2, rel=0.02)
+
+
+def test_nothing_has_a_cost_where_nobody_says_what_an_hour_costs():
+    samples = _samples(float32=3.0)
+
+    assert not samples.has("cost_per_million", "float32")
+    with pytest.raises(StepFailed, match="the target has no cost_per_hour"):
+        value(samples, "cost_per_million", "float32")
 
 
 def test_blocks_are_paired_so_that_the_machines_mood_cancels():

@@ -392,6 +392,24 @@ BROKEN = {
         16,
         "choose: rmse is no metric of this classification task. It has: ...",
     ),
+    "a gate on a cost that nobody knows": (
+        "{metric: accuracy, max_drop: 0.02}",
+        "{metric: cost_per_million, max: 1}",
+        15,
+        "gates.0: cost_per_million needs to know what an hour costs. Add cost_per_hour to these targets: cpu, tfs.",
+    ),
+    "an objective of costs that nobody knows": (
+        "minimize: p50_ms",
+        "minimize: cost_per_million",
+        16,
+        "choose: cost_per_million needs to know what an hour costs. Add cost_per_hour to these targets: cpu, tfs.",
+    ),
+    "hardware for nothing": (
+        "threads: 1, batch_size: 1}",
+        "cost_per_hour: 0}",
+        12,
+        "targets.cpu.cost_per_hour: must be greater than 0. Got 0.",
+    ),
     "two objectives": (
         "minimize: p50_ms",
         "minimize: p50_ms, maximize: accuracy",
@@ -529,6 +547,14 @@ def pattern(line: int, sentence: str, folder: Path) -> str:
     """A regular expression in which `...` stands for anything."""
     whole = f"{folder / 'tiny.yaml'}:{line}: {sentence.replace('{folder}', str(folder))}"
     return ".*".join(re.escape(part) for part in whole.split("..."))
+
+
+def test_a_gate_on_costs_concerns_only_its_own_targets(folder):
+    content = GOOD.replace("threads: 1, batch_size: 1}", "cost_per_hour: 0.17}", 1)
+    gate = "gates:\n  - {metric: cost_per_million, max: 1, targets: [cpu]}"
+    (folder / "tiny.yaml").write_text(content.replace("gates:", gate))
+
+    assert load(folder / "tiny.yaml").config.targets["cpu"].cost_per_hour == 0.17
 
 
 def test_the_good_config_is_right(folder):

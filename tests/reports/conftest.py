@@ -6,6 +6,7 @@ import random
 import pytest
 
 from tasks.evaluation.verdict import Verdict
+from tasks.reports.costs import recommend
 from tasks.reports.summary import CandidateRow, LimitLine, Quality, ReleaseSummary, Stage, TargetSummary
 
 CHAINS = {"float32": (), "int8": ("int8_static",), "int8_dynamic": ("int8_dynamic",), "float16": ("float16",)}
@@ -368,6 +369,23 @@ def multilabel() -> ReleaseSummary:
     return base.model_copy(update={"primary_metric": "macro_f1", "higher_is_better": True, "rows": (row,)})
 
 
+def priced() -> ReleaseSummary:
+    """Both targets have a price: int8 on cpu and float32 on tfs passed, at 0.16 and 0.6 a million."""
+    base = release()
+    costs = {"cpu": {"float32": 0.22, "int8": 0.16, "int8_dynamic": 0.01, "float16": 0.24}, "tfs": {"float32": 0.6}}
+    rows = tuple(
+        row.model_copy(update={"cost_per_million": cost, "cost_interval": (cost * 0.98, cost * 1.03)})
+        if (cost := costs[row.target].get(row.name))
+        else row
+        for row in base.rows
+    )
+    targets = {
+        name: base.targets[name].model_copy(update={"settings": {**base.targets[name].settings, "cost_per_hour": 0.2}})
+        for name in costs
+    }
+    return base.model_copy(update={"rows": rows, "targets": targets, "recommendation": recommend(rows)})
+
+
 def empty() -> ReleaseSummary:
     """A release that failed before any candidate existed."""
     return ReleaseSummary(
@@ -388,12 +406,18 @@ CASES = {
     "empty": empty,
     "custom": custom,
     "multilabel": multilabel,
+    "priced": priced,
 }
 
 
 @pytest.fixture
 def summary() -> ReleaseSummary:
     return release()
+
+
+@pytest.fixture
+def with_costs() -> ReleaseSummary:
+    return priced()
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.yaml_source import Source, Where
 from tasks.foundations.words import suggest
+from tasks.runtimes.accelerators import refuse_runtime
+from tasks.runtimes.providers import BUILDS
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -109,7 +111,9 @@ def _tag_text(detail: "ErrorDetails", schema: dict[str, Any]) -> str:
     context = detail["ctx"]
     field = context["discriminator"].strip("'")
     if "tag" in context:
-        return f"{context['tag']!r} is not a {field}.{nearest(context['tag'], _split(context['expected_tags']))}"
+        tag, tags = context["tag"], _split(context["expected_tags"])
+        elsewhere = refuse_runtime(tag, tags, list(BUILDS)) if field == "runtime" else None
+        return elsewhere or f"{tag!r} is not a {field}.{nearest(tag, tags)}"
     known = _members(_node(detail["loc"], schema), schema)
     return f"says no {field}. Known: {', '.join(known)}"
 

@@ -15,6 +15,7 @@ from flows.gate import Gated
 from tasks.bundle.manifest import ServingEntry
 from tasks.bundle.write import BundleRequest, Winner
 from tasks.evaluation.choice import FAILED, REFUSED, Choice, release_exit_code
+from tasks.foundations.builds import installed
 from tasks.foundations.errors import Refused
 from tasks.promotion.control import Move
 from tasks.registry.jobs import PublishResult
@@ -183,7 +184,7 @@ def _requirements(config: Config, story: Story) -> tuple[str, ...]:
     libraries = {"mlflow", "numpy"}
     for place in story.winners:
         libraries |= {"onnx", "onnxruntime"} if config.targets[place].form == "onnx" else {"tensorflow"}
-    return tuple(f"{library}=={version(library)}" for library in sorted(libraries))
+    return tuple("==".join(installed(library)) for library in sorted(libraries))
 
 
 def release_log(desk: Desk, summary: ReleaseSummary, story: Story) -> ReleaseLog:

@@ -9,9 +9,21 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from tasks.foundations.builds import PACKAGES
 from tasks.foundations.record import Record
 
-LIBRARIES = ("slipway", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "tf-keras", "tf2onnx", "scikit-learn")
+LIBRARIES = (
+    "slipway",
+    "numpy",
+    *PACKAGES["onnxruntime"],
+    "onnx",
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tf2onnx",
+    "scikit-learn",
+)
+DRIVER = Path("/proc/driver/nvidia/gpus")
 # Instruction sets that choose other kernels, and with them other speed or other rounding.
 _FLAGS = (
     *("avx", "fma", "f16c", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -30,6 +42,7 @@ class Environment(Record):
         governor: frequency governor, None where the machine does not tell (most virtual ones).
         kernel: operating system and its release.
         machine: architecture.
+        gpus: names of NVIDIA's, as their driver tells.
         load_average: processes that ran or waited over the last 1, 5 and 15 minutes.
         python: version.
         libraries: distribution -> version of those installed.
@@ -42,6 +55,7 @@ class Environment(Record):
     governor: str | None
     kernel: str
     machine: str
+    gpus: tuple[str, ...] = ()
     load_average: tuple[float, float, float]
     python: str
     libraries: dict[str, str]
@@ -90,6 +104,7 @@ def read_environment(libraries: Sequence[str] = LIBRARIES) -> Environment:
         governor=_read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         kernel=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
+        gpus=_gpus(),
         load_average=_load(),
         python=platform.python_version(),
         libraries={name: version for name in libraries if (version := _version(name))},
@@ -97,8 +112,8 @@ def read_environment(libraries: Sequence[str] = LIBRARIES) -> Environment:
 
 
 def cpu_class() -> str:
-    """Short and stable name of what decides kernels, `x86_64+avx2+avx512f`: part of the key of CPU-bound results."""
-    return "+".join([platform.machine(), *_flags(_cpu_facts())])
+    """Short and stable name of what decides kernels, `x86_64+avx2+avx512f`: part of the key of what depends on them."""
+    return "+".join([platform.machine(), *_flags(_cpu_facts()), *(name.replace(" ", "_") for name in _gpus())])
 
 
 def _cpu_facts() -> dict[str, str]:
@@ -111,6 +126,12 @@ def _cpu_facts() -> dict[str, str]:
 def _flags(facts: dict[str, str]) -> tuple[str, ...]:
     found = set((facts.get("flags") or facts.get("Features") or "").split())
     return tuple(flag for flag in _FLAGS if flag in found)
+
+
+def _gpus() -> tuple[str, ...]:
+    texts = (_read(path) or "" for path in sorted(DRIVER.glob("*/information")))
+    lines = (line.partition(":") for text in texts for line in text.splitlines())
+    return tuple(value.strip() for key, _, value in lines if key == "Model")
 
 
 def _memory() -> int | None:

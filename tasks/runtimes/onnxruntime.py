@@ -1,23 +1,23 @@
-"""Run `model.onnx` with ONNX Runtime on the CPU."""
+"""Run `model.onnx` with ONNX Runtime, on the CPU or on what another build of it can use."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
 from tasks.foundations.work_pools import WorkPool
 from tasks.models.signature import Signature
+from tasks.runtimes.providers import Provider, as_provider, check_installed, check_loaded, preload, provider_options
 from tasks.runtimes.session import WORK_POOL, Array, CostPerHour, Session, check_names, one_line, read_signature
 
 MODEL = "model.onnx"
 # Since 1.29 importing it on Linux starts a thread that reports to Microsoft and keeps a database in the home folder.
 # Only the environment, and only before the import, turns that off wholly (microsoft/onnxruntime pull 27379).
 SILENT = {"ORT_DISABLE_TELEMETRY": "1"}
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
 
 
 class OnnxRuntime(Record):
@@ -32,7 +32,10 @@ class OnnxRuntime(Record):
     batch_size: int = Field(default=1, ge=1, description="Rows of one call.")
     work_pool: WorkPool | None = Field(None, description=WORK_POOL)
     cost_per_hour: CostPerHour = None
-    provider: Literal["cpu"] = Field(default="cpu", description="Where ONNX Runtime computes.")
+    provider: Annotated[Provider, BeforeValidator(as_provider)] = Field(
+        "cpu",
+        description="Where ONNX Runtime computes; all but cpu need another build of it, in an environment of its own.",
+    )
 
     def options(self) -> dict[str, Any]:
         """Session options as JSON; `open_session` turns them into a session.
@@ -47,7 +50,7 @@ class OnnxRuntime(Record):
             "execution_mode": "ORT_SEQUENTIAL",
             "graph_optimization_level": "ORT_ENABLE_ALL",
             "config_entries": {"session.intra_op.allow_spinning": "1" if self.threads > 1 else "0"},
-            "providers": [_PROVIDERS[self.provider]],
+            **provider_options(self.provider, self.threads),
         }
 
     def environment(self) -> dict[str, str]:
@@ -63,7 +66,7 @@ class OnnxRuntime(Record):
 
         Raises:
             InputError: no `model.onnx` or no signature there, or their names differ.
-            StepFailed: ONNX Runtime refuses the file.
+            StepFailed: ONNX Runtime refuses the file, or has not the provider.
         """
         signature = read_signature(folder, MODEL)
         session = open_session(str(folder / MODEL), self.options())
@@ -92,7 +95,7 @@ def open_session(model: str | bytes, options: Mapping[str, Any]) -> Any:
         options: what `OnnxRuntime.options` returned, possibly read back from JSON.
 
     Raises:
-        StepFailed: ONNX Runtime refuses the model or the options.
+        StepFailed: ONNX Runtime refuses the model or the options, or would compute elsewhere than it was asked to.
     """
     ort = import_silent()
     settings = ort.SessionOptions()
@@ -103,11 +106,23 @@ def open_session(model: str | bytes, options: Mapping[str, Any]) -> Any:
     settings.log_severity_level = 3
     for key, value in options["config_entries"].items():
         settings.add_session_config_entry(key, value)
+    names = list(options["providers"])
+    check_installed(ort, names[0])
+    preload(ort, names)
     try:
-        return ort.InferenceSession(model, settings, providers=list(options["providers"]))
+        # Without `enable_fallback` a provider that fails is an error, when the session is made and in every later call.
+        session = ort.InferenceSession(
+            model,
+            settings,
+            providers=names,
+            provider_options=list(options["provider_options"]),
+            enable_fallback=0,
+        )
     except Exception as error:  # the binding raises bare exceptions of a dozen unrelated classes
         name = model if isinstance(model, str) else "the model"
         raise StepFailed(f"ONNX Runtime {ort.__version__} cannot open {name}: {one_line(error)}") from error
+    check_loaded(session, names[0])
+    return session
 
 
 class _OnnxSession:

@@ -6,12 +6,12 @@ An entry is trusted only if the artifact's digest still verifies. Failures are n
 import hashlib
 import json
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.foundations.builds import installed
 from tasks.foundations.errors import SlipwayError
 from tasks.foundations.record import Record
 from tasks.store.artifact import Artifact
@@ -70,7 +70,7 @@ def remember(store: Store, action: Action, artifact: Artifact) -> None:
 @cache
 def versions(*libraries: str) -> dict[str, str]:
     """Installed versions, by distribution name."""
-    return {library: version(library) for library in libraries}
+    return dict(installed(library) for library in libraries)
 
 
 @cache

@@ -404,6 +404,45 @@ BROKEN = {
         16,
         "choose: cost_per_million needs to know what an hour costs. Add cost_per_hour to these targets: cpu, tfs.",
     ),
+    "hardware that is not here": (
+        "threads: 1, batch_size: 1}",
+        "provider: coreml}",
+        12,
+        "targets.cpu.provider: coreml is not available here. Providers: cpu, cuda, tensorrt, openvino. What runs on "
+        "the CPUs of phones and small devices is runtime: litert.",
+    ),
+    "a provider that says too little": (
+        "threads: 1, batch_size: 1}",
+        "provider: gpu}",
+        12,
+        "targets.cpu.provider: gpu says too little: NVIDIA's are cuda and tensorrt, and others are not available here.",
+    ),
+    "a provider that nobody knows": (
+        "threads: 1, batch_size: 1}",
+        "provider: openvno}",
+        12,
+        "targets.cpu.provider: 'openvno' is not possible here. Did you mean openvino? Known: cpu, cuda, tensorrt, "
+        "openvino.",
+    ),
+    "a runtime that is not here": (
+        "runtime: tensorflow",
+        "runtime: tpu",
+        13,
+        "targets.tfs: tpu is not available here. Runtimes: ..., onnxruntime, tensorflow; onnxruntime with "
+        "provider cpu, cuda, tensorrt, openvino. What runs on the CPUs of phones and small devices is runtime: litert.",
+    ),
+    "a provider as a runtime": (
+        "runtime: tensorflow",
+        "runtime: tensorrt",
+        13,
+        "targets.tfs: tensorrt is a provider of ONNX Runtime: write runtime: onnxruntime, provider: tensorrt.",
+    ),
+    "litert by its old name": (
+        "runtime: tensorflow",
+        "runtime: tflite",
+        13,
+        "targets.tfs: tflite is called litert: write runtime: litert.",
+    ),
     "hardware for nothing": (
         "threads: 1, batch_size: 1}",
         "cost_per_hour: 0}",

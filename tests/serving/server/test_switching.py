@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from world import ROWS, Server, ServingFolder, eventually, heavy, serving
 
+from tasks.bundle.golden import FILE
 from tasks.serving import pointer as pointers
 from tasks.serving.nodes import living
 
@@ -140,6 +141,20 @@ def test_a_version_with_other_answers_than_its_golden_ones_takes_no_traffic(serv
     failed = server.follow(7)["failed"]
 
     assert "differs from its golden answer" in failed["reason"]
+    assert answer(server) == 1
+
+
+def test_a_version_of_a_provider_that_this_node_lacks_takes_no_traffic(served: Served) -> None:
+    server, folder = served
+    folder.stage(5)
+    golden = folder.base / "5/golden" / FILE
+    content = json.loads(golden.read_text())
+    golden.write_text(json.dumps({**content, "runtime": {**content["runtime"], "provider": "tensorrt"}}))
+    folder.point(7, 5)
+
+    failed = server.follow(7)["failed"]
+
+    assert "has no provider tensorrt; it has cpu. Install onnxruntime-gpu" in failed["reason"]
     assert answer(server) == 1
 
 

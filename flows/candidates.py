@@ -18,7 +18,9 @@ from tasks.runtimes.tensorflow import TensorFlow
 from tasks.store.artifact import Artifact
 
 Future = Any  # a PrefectFuture[Artifact]; tasks take futures where they name their results
-FORM_FOLDER = {"onnx": "model.onnx", "savedmodel": "saved_model"}
+FORM_FOLDER = {"onnx": "model.onnx", "savedmodel": "saved_model", "litert": "model.tflite"}
+
+OPENED = {"savedmodel": "a SavedModel", "litert": "LiteRT files"}
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,16 @@ def unfit_form(chain: list[Any], target: Any) -> str | None:
     """Why a chain has nothing for a target, None if it has."""
     if target.form == "onnx" or all(technique.level != "onnx" for technique in chain):
         return None
-    return f"{chain[-1].kind} exists in ONNX only; {target.runtime} opens a SavedModel"
+    return f"{chain[-1].kind} exists in ONNX only; {target.runtime} opens {OPENED[target.form]}"
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a chain comes to: its steps up to the SavedModel, that form, and the steps from there to the ONNX form."""
+    """What a chain comes to: its steps up to the SavedModel, that form, and the steps from there to each other form."""
 
     training: list[Future]
     saved_model: Artifact | Future
-    onnx: list[Future]
+    onward: dict[str, list[Future]]
 
 
 class _Making:
@@ -109,7 +111,8 @@ class _Making:
 
     def __init__(self, desk: Desk, reference: Artifact, dataset: Artifact) -> None:
         self._desk, self._reference, self._dataset = desk, reference, dataset
-        self._wants_onnx = any(target.form == "onnx" for target in desk.config.targets.values())
+        self._converted: dict[str, Future] = {}
+        self._wanted = {target.form for target in desk.config.targets.values()}
 
     def make(self, name: str, chain: list[Any]) -> _Made:
         """Submit the steps of a chain, with a bridge before and a conversion after the training techniques."""
@@ -125,13 +128,14 @@ class _Making:
                 steps.append(self._compress(name, technique, steps[-1] if steps else model))
                 form = "tf_keras"
             model = steps[-1]
-        return _Made(steps, model, self._in_onnx(name, [each for each in chain if each.level == "onnx"], model))
+        last = [technique for technique in chain if technique.level == "onnx"]
+        onward = {"onnx": self._in_onnx(name, last, model)} if "onnx" in self._wanted else {}
+        if "litert" in self._wanted and not last:
+            onward["litert"] = [self._convert(name, model, "litert")]
+        return _Made(steps, model, onward)
 
     def _in_onnx(self, name: str, techniques: list[Any], model: Artifact | Future) -> list[Future]:
-        if not self._wants_onnx:
-            return []
-        of_reference = model is self._reference
-        steps = [self._converted if of_reference else convert.submit(self._desk.executor, name, model, self._dataset)]
+        steps = [self._convert(name, model, "onnx")]
         for technique in techniques:
             steps.append(self._compress(name, technique, steps[-1]))
         return steps
@@ -145,9 +149,12 @@ class _Making:
             return self._crossed
         return bridge.submit(self._desk.executor, name, model, self._dataset)
 
-    @cached_property
-    def _converted(self) -> Future:
-        return convert.submit(self._desk.executor, "float32", self._reference, self._dataset)
+    def _convert(self, name: str, model: Artifact | Future, form: str) -> Future:
+        if model is not self._reference:
+            return convert.submit(self._desk.executor, name, model, self._dataset, form)
+        if form not in self._converted:
+            self._converted[form] = convert.submit(self._desk.executor, "float32", model, self._dataset, form)
+        return self._converted[form]
 
     @cached_property
     def _crossed(self) -> Future:
@@ -173,8 +180,8 @@ class _Making:
 
 def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _Pending:
     target = desk.config.targets[place]
-    in_onnx = target.form == "onnx"
-    model = made.onnx[-1] if in_onnx else made.saved_model
+    onward = made.onward.get(target.form, [])
+    model = onward[-1] if onward else made.saved_model
     here = (
         []
         if target.work_pool
@@ -183,7 +190,7 @@ def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _
             rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, desk.config.task),
         ]
     )
-    return _Pending(name, place, [*made.training, *(made.onnx if in_onnx else [])], model, here)
+    return _Pending(name, place, [*made.training, *onward], model, here)
 
 
 def _settle(desk: Desk, pending: _Pending) -> Contestant:

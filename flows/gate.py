@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.candidates import Contestant
+from flows.candidates import FORM_FOLDER, Contestant
 from flows.champion import Champion, is_named
 from flows.config import Config
 from flows.desk import Desk
@@ -177,7 +177,9 @@ def _rival(desk: Desk, place: str, champion: Champion, dataset: Artifact, answer
         outputs = _outputs(desk, place, model, dataset, folder) if answer is None else _told(answer)
     except (StepFailed, InputError) as error:
         return Rival(Entry(name=CHAMPION, digest=target.winner, failure=str(error)))
-    size = sizes.measure(folder / "model.onnx") if target.form == "onnx" else _saved_model_size(folder)
+    size = (
+        _saved_model_size(folder) if target.form == "savedmodel" else sizes.measure(folder / FORM_FOLDER[target.form])
+    )
     entry = Entry(
         name=CHAMPION,
         digest=target.winner,

@@ -25,6 +25,9 @@ from tasks.reports.summary import ReleaseSummary
 from tasks.runtimes.samples import read_measurement
 from tasks.store.action import source_digest
 
+# What reads a form outside of Slipway.
+LOADED_BY = {"onnx": {"onnx", "onnxruntime"}, "savedmodel": {"tensorflow"}, "litert": {"litert"}}
+
 
 @dataclass
 class Story:
@@ -170,7 +173,7 @@ def _winner(desk: Desk, story: Story, place: str) -> Winner:
     environment = read_measurement(desk.store.path(measurement.digest)).environment
     return Winner(
         candidate=contestant.name,
-        form="onnx" if target.form == "onnx" else "savedmodel",
+        form=target.form,
         folder=str(desk.store.path(contestant.model.digest)),
         digest=contestant.model.digest,
         golden=str(desk.store.path(contestant.golden.digest)),
@@ -183,7 +186,7 @@ def _winner(desk: Desk, story: Story, place: str) -> Winner:
 def _requirements(config: Config, story: Story) -> tuple[str, ...]:
     libraries = {"mlflow", "numpy"}
     for place in story.winners:
-        libraries |= {"onnx", "onnxruntime"} if config.targets[place].form == "onnx" else {"tensorflow"}
+        libraries |= LOADED_BY[config.targets[place].form]
     return tuple("==".join(installed(library)) for library in sorted(libraries))
 
 

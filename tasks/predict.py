@@ -11,7 +11,7 @@ from tasks.foundations.record import Record
 from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
 from tasks.runtimes.predict import PredictRequest
-from tasks.runtimes.target import computing
+from tasks.runtimes.target import computing, worker_of
 from tasks.store.artifact import Artifact
 
 REFERENCE_BATCH = 256
@@ -29,7 +29,7 @@ def predict(
     folder: Path | None = None,
     split: str = "test",
     rows: Split | None = None,
-    kind: Kind = "keras3",
+    kind: Kind | None = None,
 ) -> Artifact:
     """Publish the outputs of one model on one split.
 
@@ -44,7 +44,7 @@ def predict(
         folder: where the model lies if it is no artifact of its own (the champion, inside its bundle).
         split: name of the split; a teacher predicts those that its students train on.
         rows: the split, for whoever has no whole data set here.
-        kind: of worker; `plain` ones need no TensorFlow.
+        kind: of worker; `plain` ones need no TensorFlow. Default: as the target needs it.
 
     Raises:
         StepFailed: the runtime refuses the model.
@@ -60,7 +60,7 @@ def predict(
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
         cpu=cpu_class(),
-        kind=kind,
+        kind=kind or worker_of(target),
     )
     rows = rows or open_dataset(executor.store.path(dataset.digest))[split]
     return executor.produce(

@@ -10,7 +10,7 @@ from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
 from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
-from tasks.runtimes.target import computing
+from tasks.runtimes.target import computing, worker_of
 from tasks.store.artifact import Artifact
 
 
@@ -27,7 +27,7 @@ def rehearse(
     registered: str,
     task: AnyTask,
     rows: Split | None = None,
-    kind: Kind = "keras3",
+    kind: Kind | None = None,
 ) -> Artifact:
     """Publish golden requests with the candidate's own answers, and a SavedModel's warm-up records.
 
@@ -41,7 +41,7 @@ def rehearse(
         registered: name that the model is served under.
         task: the top class of every row is guarded too where it is a classification.
         rows: the test split, for whoever has no whole data set here.
-        kind: of worker; `plain` ones need no TensorFlow.
+        kind: of worker; `plain` ones need no TensorFlow. Default: as the target needs it.
 
     Raises:
         StepFailed: the answers are not finite, or not the same twice.
@@ -58,7 +58,7 @@ def rehearse(
         libraries=(str(settings["runtime"]), "numpy"),
         candidate=candidate,
         cpu=cpu_class(),
-        kind=kind,
+        kind=kind or worker_of(target),
     )
     split = rows or open_dataset(executor.store.path(dataset.digest))["test"]
     return executor.produce(

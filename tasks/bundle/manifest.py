@@ -4,6 +4,7 @@ MLmodel, conda.yaml, ...        plain MLflow loads the folder: its data is the f
 evidence/                       the resolved config, verdicts and proofs that the release was decided by
 targets/<name>/                 one self-contained folder a target; a serving node copies it whole
     model.onnx                  form `onnx`
+    model.tflite                form `litert`
     saved_model.pb, variables/, assets/, assets.extra/tf_serving_warmup_requests      form `savedmodel`
     signature.json, golden/, MLmodel
 manifest.json                   this file
@@ -28,7 +29,7 @@ TARGETS = "targets"
 EVIDENCE = "evidence"
 GOLDEN = "golden"
 
-Form = Literal["onnx", "savedmodel"]
+Form = Literal["onnx", "savedmodel", "litert"]
 
 
 def _plain_relative(path: str) -> str:

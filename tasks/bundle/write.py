@@ -26,6 +26,7 @@ from tasks.bundle.warmup import FILE as WARMUP
 from tasks.bundle.warmup import write_warmup
 from tasks.foundations.errors import DigestMismatch, StepFailed
 from tasks.foundations.record import Record
+from tasks.models.litert_file import MODEL_FILE as LITERT_FILE
 from tasks.models.signature import FILE as SIGNATURE_FILE
 from tasks.models.signature import Signature
 from tasks.store.digest import digest_folder
@@ -186,6 +187,9 @@ def _lay_target(folder: Path, winner: Winner, model: str) -> None:
         for item in sorted(source.iterdir()):
             if item.name.startswith(MODEL_FILE):
                 _copy(item, folder / item.name)
+    elif winner.form == "litert":
+        folder.mkdir(parents=True)
+        _copy(source / LITERT_FILE, folder / LITERT_FILE)
     else:
         _copy(source / SAVED_MODEL, folder)
     shutil.copyfile(source / SIGNATURE_FILE, folder / SIGNATURE_FILE)

@@ -1,9 +1,9 @@
-"""Libraries that come in several builds, each a package of its own name, one to an environment."""
+"""Libraries whose packages have other names: ONNX Runtime comes in several builds, one to an environment."""
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"), "litert": ("ai-edge-litert",)}
 
 
 @cache

@@ -11,16 +11,16 @@ from pydantic import Field
 
 from tasks.foundations.errors import InputError, StepFailed
 from tasks.foundations.record import Record
-from tasks.models import onnx_file, onnx_parity
+from tasks.models import onnx_file, onnx_parity, saved_model_run
 from tasks.models.onnx_graph import computes_in_half, walk
 from tasks.models.onnx_parity import Parity
 from tasks.models.onnx_recurrent import loops, of_twin
-from tasks.models.rows import batches, count, match, take
+from tasks.models.rows import count, match, take
 from tasks.models.saved_model import SAVED_MODEL
+from tasks.models.saved_model_run import BATCH_SIZE
 from tasks.models.signature import Signature
 
 EVIDENCE = "evidence.json"
-BATCH_SIZE = 32
 
 Array = np.ndarray[Any, Any]
 
@@ -114,7 +114,7 @@ def _prove_parity(request: ExportRequest, signature: Signature, path: Path) -> d
     if rows == 0:
         raise InputError("There are no rows to compare the ONNX model with the reference on. Give at least one row.")
     parity = onnx_parity.compare(
-        _run_saved_model(Path(request.source) / SAVED_MODEL, arrays, signature, rows),
+        saved_model_run.run(Path(request.source) / SAVED_MODEL, arrays, signature, rows),
         run(path, arrays, signature, rows),
     )
     half = computes_in_half(onnx_file.read(path.parent).graph)
@@ -132,18 +132,6 @@ def run(path: Path, arrays: Mapping[str, Array], signature: Signature, rows: int
         feed = take(arrays, signature, slice(start, min(start + BATCH_SIZE, rows)))
         parts.append(session.run(names, feed))
     return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(names)}
-
-
-def _run_saved_model(folder: Path, arrays: Mapping[str, Array], signature: Signature, rows: int) -> dict[str, Array]:
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-    infer = loaded.signatures["serving_default"]
-    parts = [
-        infer(**{name: tf.constant(array) for name, array in feed.items()})
-        for feed in batches(arrays, signature, rows, BATCH_SIZE)
-    ]
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in signature.outputs}
 
 
 def _operators(path: Path) -> dict[str, int]:

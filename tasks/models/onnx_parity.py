@@ -49,8 +49,8 @@ def compare(reference: Mapping[str, Array], other: Mapping[str, Array]) -> dict[
     return {name: _compare(name, array, other.get(name)) for name, array in reference.items()}
 
 
-def refuse_difference(parity: Mapping[str, Parity], tolerance: float = TOLERANCE) -> None:
-    """Fail if an output is further from the reference than rounding explains.
+def refuse_difference(parity: Mapping[str, Parity], tolerance: float = TOLERANCE, form: str = "ONNX") -> None:
+    """Fail if an output of a form is further from the reference than rounding explains.
 
     Raises:
         StepFailed: `max_abs` is over `tolerance * scale`; the message carries the figures.
@@ -59,7 +59,7 @@ def refuse_difference(parity: Mapping[str, Parity], tolerance: float = TOLERANCE
         if figures.max_abs > tolerance * figures.scale:
             top1 = "" if figures.top1 is None else f", top-1 agreement {figures.top1:.4f}"
             raise StepFailed(
-                f"Output {name!r} of the ONNX model differs from the reference by {figures.max_abs:.3g} (relative "
+                f"Output {name!r} of the {form} model differs from the reference by {figures.max_abs:.3g} (relative "
                 f"{figures.max_rel:.3g}{top1}) on {figures.rows} rows; allowed is {tolerance * figures.scale:.3g}. "
                 "An operator was converted wrongly: use only targets with `runtime: tensorflow`, or replace the layer."
             )

@@ -15,22 +15,24 @@ import yaml
 from tasks.bundle.manifest import TARGETS, Form
 from tasks.bundle.warmup import SIGNATURE_NAME
 from tasks.bundle.write import MODEL_FILE, BundleRequest
+from tasks.models.litert_file import MODEL_FILE as LITERT_FILE
 from tasks.models.signature import Signature
 from tasks.models.signature import TensorSpec as OurTensorSpec
 from tasks.registry.connection import prepare
 
 SERVE_TAG = "serve"
+LOADED_FIRST: tuple[Form, ...] = ("onnx", "savedmodel", "litert")
 CONDA, PYTHON_ENV, REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
 
 
 def dress(request: BundleRequest) -> None:
     """Write `MLmodel` and the environment files into a bundle that is laid out and not yet sealed.
 
-    The root loads the first ONNX target's winner, or the first winner where no target has an ONNX one.
+    The root loads the first ONNX target's winner, else the first SavedModel, else the first winner.
     """
     folder = Path(request.out)
     forms = {name: winner.form for name, winner in request.winners.items()}
-    default = next((name for name, form in forms.items() if form == "onnx"), next(iter(forms)))
+    default = min(forms, key=lambda name: LOADED_FIRST.index(forms[name]))
     signature = Signature.read(Path(request.winners[default].folder))
     for name, form in forms.items():
         target = folder / TARGETS / name
@@ -70,6 +72,9 @@ def _write_mlmodel(folder: Path, form: Form, prefix: str, signature: Signature, 
         data = f"{prefix}{MODEL_FILE}"
         pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=data, **environment)
         model.add_flavor("onnx", onnx_version=version("onnx"), data=data, providers=["CPUExecutionProvider"], code=None)
+    elif form == "litert":
+        # MLflow has no loader for it: the entry says what the file is, and whoever downloads the model finds it.
+        model.add_flavor("litert", data=f"{prefix}{LITERT_FILE}", ai_edge_litert=version("ai-edge-litert"))
     else:
         # The flavor that calls a named signature: it takes and gives tensors by name, as every other form does.
         pyfunc.add_to_model(model, loader_module="mlflow.tensorflow", **environment)

@@ -16,6 +16,7 @@ LIBRARIES = (
     "slipway",
     "numpy",
     *PACKAGES["onnxruntime"],
+    *PACKAGES["litert"],
     "onnx",
     "tensorflow",
     "keras",

@@ -54,7 +54,8 @@ class Runtime(Protocol):
     """One choice of the menu: a `Record` with `runtime`, `threads`, `batch_size` and `cost_per_hour`.
 
     Attributes:
-        form: what it opens in a model folder, `onnx` (`model.onnx`) or `savedmodel` (`saved_model/`).
+        form: what it opens in a model folder: `onnx` (`model.onnx`), `savedmodel` (`saved_model/`) or `litert`
+            (`model.tflite`).
         library: the package that it imports.
         needless: packages that the library imports at its start though running a model needs none of them. A
             measuring process, which starts afresh for every round, leaves them out.

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from tasks.foundations.menu import choices
 from tasks.foundations.record import Record
+from tasks.foundations.worker_process import Kind
 
 MENU = "tasks.runtimes"
 NOT_COMPUTING = ("work_pool", "cost_per_hour")
@@ -29,6 +30,11 @@ def parse_target(value: Any) -> Any:
 def computing(target: Record) -> dict[str, Any]:
     """What of a target decides results, as JSON: not where its machine is, nor what it costs."""
     return target.model_dump(mode="json", exclude=set(NOT_COMPUTING))
+
+
+def worker_of(target: Record) -> Kind:
+    """The kind of worker that may open a target: those with TensorFlow loaded see no accelerator."""
+    return "keras3" if getattr(target, "provider", "cpu") == "cpu" else "plain"
 
 
 Target = Annotated[Record, BeforeValidator(parse_target), SerializeAsAny()]

@@ -52,7 +52,15 @@ def _write_saved_model(folder: Path) -> None:
     tf.saved_model.save(module, str(folder / "saved_model"), signatures=serve)
 
 
-WRITERS = {"onnx": _write_onnx, "savedmodel": _write_saved_model}
+def _write_litert(folder: Path) -> None:
+    import tensorflow as tf
+
+    _write_saved_model(folder)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+WRITERS = {"onnx": _write_onnx, "savedmodel": _write_saved_model, "litert": _write_litert}
 
 
 @pytest.fixture(params=sorted(choices("tasks.runtimes", "runtime")))
@@ -92,7 +100,7 @@ def test_any_batch_size_runs_on_a_model_with_a_free_batch(runtime: Runtime, mode
 def test_a_folder_without_the_form_is_refused_with_the_name_of_what_is_missing(
     runtime: Runtime, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="There is no (model.onnx|saved_model) in"):
+    with pytest.raises(InputError, match="There is no (model.onnx|model.tflite|saved_model) in"):
         runtime.open(tmp_path)
 
 

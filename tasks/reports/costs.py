@@ -10,7 +10,12 @@ from tasks.reports.summary import CandidateRow, Priced, Recommendation, ReleaseS
 def recommend(rows: Sequence[CandidateRow]) -> Recommendation | None:
     """The cheapest row that passed, beside the cheapest one of any other target; None where none has a cost."""
     priced = [
-        Priced(target=row.target, candidate=row.name, cost_per_million=row.cost_per_million)
+        Priced(
+            target=row.target,
+            candidate=row.name,
+            cost_per_million=row.cost_per_million,
+            cost_interval=row.cost_interval,
+        )
         for row in rows
         if row.passed and row.cost_per_million is not None
     ]
@@ -39,7 +44,15 @@ def _compared(found: Recommendation) -> str:
     other = f"{found.next.candidate} on {found.next.target} ({text.number(found.next.cost_per_million)})"
     if found.next.cost_per_million < found.cost_per_million * RESOLUTION:
         return f", within {100 * (RESOLUTION - 1):.0f} % of {other}"
-    return f", {100 * found.saving:.0f} % cheaper than {other}"
+    overlap = " (their intervals overlap: measure again before you rely on it)" if _overlap(found, found.next) else ""
+    return f", {100 * found.saving:.0f} % cheaper than {other}{overlap}"
+
+
+def _overlap(best: Priced, other: Priced) -> bool:
+    """Whether the measurements leave it open which of two is cheaper; two targets are never measured in pairs."""
+    if best.cost_interval is None or other.cost_interval is None:
+        return True
+    return best.cost_interval[1] >= other.cost_interval[0]
 
 
 def _cautions(summary: ReleaseSummary, found: Recommendation) -> list[str]:

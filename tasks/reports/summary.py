@@ -176,11 +176,12 @@ class Quality(Record):
 
 
 class Priced(Record):
-    """A candidate on a target, and what a million rows cost there."""
+    """A candidate on a target, and what a million rows cost there, with its interval over rounds."""
 
     target: str
     candidate: str
     cost_per_million: float
+    cost_interval: Interval | None = None
 
 
 class Recommendation(Priced):

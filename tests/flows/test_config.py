@@ -588,6 +588,15 @@ def pattern(line: int, sentence: str, folder: Path) -> str:
     return ".*".join(re.escape(part) for part in whole.split("..."))
 
 
+@pytest.mark.parametrize("kind", ["onnx_server", "tf_serving"])
+def test_nothing_serves_a_file_for_devices(kind, folder):
+    content = GOOD.replace("runtime: tensorflow", "runtime: litert")
+
+    (said,) = refused(folder, content.replace("kind: onnx_server, target: cpu", f"kind: {kind}, target: tfs"))
+
+    assert "target tfs (runtime litert) yields litert. Name a target of another runtime." in said
+
+
 def test_a_gate_on_costs_concerns_only_its_own_targets(folder):
     content = GOOD.replace("threads: 1, batch_size: 1}", "cost_per_hour: 0.17}", 1)
     gate = "gates:\n  - {metric: cost_per_million, max: 1, targets: [cpu]}"

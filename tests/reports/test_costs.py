@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tasks.reports import figures, html, markdown, terminal
 from tasks.reports.costs import recommend, sentence
 from tasks.reports.summary import ReleaseSummary
@@ -41,6 +43,18 @@ def test_less_than_five_percent_is_no_saving(with_costs):
     assert "0.16 per million predictions, within 5 % of float32 on tfs (0.167)." in sentence(
         with_rows(with_costs, rows)
     )
+
+
+@pytest.mark.parametrize("interval", [(0.15, 0.6), None])
+def test_a_saving_that_the_rounds_do_not_show_is_no_promise(with_costs, interval):
+    rows = [
+        row.model_copy(update={"cost_interval": interval}) if (row.name, row.target) == ("int8", "cpu") else row
+        for row in with_costs.rows
+    ]
+
+    said = sentence(with_rows(with_costs, rows))
+
+    assert said.endswith("than float32 on tfs (0.6) (their intervals overlap: measure again before you rely on it).")
 
 
 def test_targets_without_a_price_and_noisy_ones_are_named(with_costs):

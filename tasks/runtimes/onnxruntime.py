@@ -11,7 +11,15 @@ from tasks.foundations.errors import StepFailed
 from tasks.foundations.record import Record
 from tasks.foundations.work_pools import WorkPool
 from tasks.models.signature import Signature
-from tasks.runtimes.providers import Provider, as_provider, check_installed, check_loaded, preload, provider_options
+from tasks.runtimes.providers import (
+    Provider,
+    as_provider,
+    check_installed,
+    check_loaded,
+    preload,
+    provider_options,
+    record,
+)
 from tasks.runtimes.session import WORK_POOL, Array, CostPerHour, Session, check_names, one_line, read_signature
 
 MODEL = "model.onnx"
@@ -49,7 +57,8 @@ class OnnxRuntime(Record):
             "inter_op_num_threads": 1,
             "execution_mode": "ORT_SEQUENTIAL",
             "graph_optimization_level": "ORT_ENABLE_ALL",
-            "config_entries": {"session.intra_op.allow_spinning": "1" if self.threads > 1 else "0"},
+            "config_entries": {"session.intra_op.allow_spinning": "1" if self.threads > 1 else "0"}
+            | record(self.provider),
             **provider_options(self.provider, self.threads),
         }
 

@@ -63,6 +63,11 @@ def provider_options(provider: Provider, threads: int) -> dict[str, Any]:
     return {"providers": list(names), "provider_options": own}
 
 
+def record(provider: Provider) -> dict[str, str]:
+    """The session entry that makes ONNX Runtime remember which provider got which operators."""
+    return {} if provider == "cpu" else {"session.record_ep_graph_assignment_info": "1"}
+
+
 def check_installed(ort: Any, name: str) -> None:
     """Make sure that this build of ONNX Runtime has the provider.
 
@@ -95,8 +100,12 @@ def preload(ort: Any, names: list[str]) -> None:
 def check_loaded(session: Any, name: str) -> None:
     """Make sure that a session computes where it was asked to.
 
+    Args:
+        session: made with the entry of `record`.
+        name: ONNX Runtime's word.
+
     Raises:
-        StepFailed: the provider was left out when the session was made.
+        StepFailed: the provider was left out when the session was made, or got no operator of the model.
     """
     used = session.get_providers()[0]
     if used != name:
@@ -105,6 +114,13 @@ def check_loaded(session: Any, name: str) -> None:
             f"ONNX Runtime cannot load its provider {word} on this machine and would compute on {_word(used)} instead. "
             f"{word} needs {BUILDS[word].needs}."
         )
+    if name not in BUILDS["cpu"].names:
+        parts = session.get_provider_graph_assignment_info()
+        if all(part.ep_name != name for part in parts):
+            raise StepFailed(
+                f"The provider {_word(name)} takes none of the model's operators, so ONNX Runtime would compute all of it "
+                "elsewhere. Use provider: cpu, or another target, for this model."
+            )
 
 
 def _word(name: str) -> str:

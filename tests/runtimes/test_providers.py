@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -55,6 +56,25 @@ def test_the_cpu_is_not_taken_for_anything_else(tiny_onnx: Path) -> None:
     check_loaded(session, "CPUExecutionProvider")
     with pytest.raises(StepFailed, match="tensorrt needs an NVIDIA GPU with its driver, TensorRT, CUDA and cuDNN"):
         check_loaded(session, "TensorrtExecutionProvider")
+
+
+class Assigned:
+    """A session as ONNX Runtime makes it where OpenVINO is there: who got which part of the model."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def get_providers(self) -> list[str]:
+        return ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(ep_name=name) for name in self._names]
+
+
+def test_a_provider_that_gets_a_part_of_the_model_will_do_and_one_that_gets_none_is_refused() -> None:
+    check_loaded(Assigned("CPUExecutionProvider", "OpenVINOExecutionProvider"), "OpenVINOExecutionProvider")
+    with pytest.raises(StepFailed, match="openvino takes none of the model's operators"):
+        check_loaded(Assigned("CPUExecutionProvider"), "OpenVINOExecutionProvider")
 
 
 def test_openvino_is_told_the_threads_which_are_its_own() -> None:

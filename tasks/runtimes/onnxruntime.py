@@ -57,8 +57,10 @@ class OnnxRuntime(Record):
             "inter_op_num_threads": 1,
             "execution_mode": "ORT_SEQUENTIAL",
             "graph_optimization_level": "ORT_ENABLE_ALL",
-            "config_entries": {"session.intra_op.allow_spinning": "1" if self.threads > 1 else "0"}
-            | record(self.provider),
+            "config_entries": {
+                "session.intra_op.allow_spinning": "1" if self.threads > 1 else "0",
+                **record(self.provider),
+            },
             **provider_options(self.provider, self.threads),
         }
 

@@ -118,7 +118,7 @@ def check_loaded(session: Any, name: str) -> None:
         parts = session.get_provider_graph_assignment_info()
         if all(part.ep_name != name for part in parts):
             raise StepFailed(
-                f"The provider {_word(name)} takes none of the model's operators, so ONNX Runtime would compute all of it "
+                f"The provider {_word(name)} takes none of the model's operators, so ONNX Runtime would compute it "
                 "elsewhere. Use provider: cpu, or another target, for this model."
             )
 

@@ -6,6 +6,7 @@ from flows.control import open_control, settle_first
 from flows.home import home
 from flows.storage import open_store
 from tasks.promotion.known import strangers
+from tasks.promotion.overview import Overview, overviews
 from tasks.promotion.publish import served
 from tasks.promotion.status import ServerStatus, Status, ask_servers, status
 
@@ -30,20 +31,19 @@ def show(model: str | None) -> dict[str, Any]:
         found = status(control, model)
         text = "\n".join([_text(found), *(f"note: {note}" for note in notes)])
         return {**found.model_dump(mode="json"), "notes": notes, "exit_code": 0, "text": text}
-    known = control.journal.models()
-    asked = ask_servers(control)
-    models = [status(control, name, asked) for name in known]
+    models = overviews(control, ask_servers(control))
+    known = {each.model for each in models}
     lines = [line for each in models for line in (f"{each.model}: {_champion(each)}", *map(_server, each.servers))]
     unknown = [name for name in served(control) if name not in known]
     warnings = [sentence for name in unknown for sentence in strangers(control, name)]
     lines += [f"warning: {warning}" for warning in (*warnings, *(text for each in models for text in each.warnings))]
     lines += [f"note: {note}" for note in notes]
-    content = [each.model_dump(mode="json", exclude={"journal"}) for each in models]
+    content = [each.model_dump(mode="json") for each in models]
     text = "\n".join(lines) or "No model was released here yet."
     return {"models": content, "warnings": warnings, "notes": notes, "exit_code": 0, "text": text}
 
 
-def _champion(found: Status) -> str:
+def _champion(found: Status | Overview) -> str:
     waiting = f"; version {found.challenger} waits as challenger" if found.challenger is not None else ""
     if found.champion is None:
         return f"nothing in production{waiting}"

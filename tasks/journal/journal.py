@@ -118,6 +118,24 @@ class Journal:
         with self._readable_errors(), self._engine.connect() as connection:
             return sorted(connection.execute(sa.select(table.c.model).distinct()).scalars())
 
+    def milestones(self) -> dict[str, tuple[list[Event], int]]:
+        """Model -> its registrations and what changed its champion, oldest first, and the serial of its last event.
+
+        For an overview of thousands of versions: one query, and the events are neither validated nor proved.
+        """
+        deciding = sa.or_(table.c.kind == "registered", table.c.phase.in_(("moved", "undone")))
+        query = table.select().where(deciding).order_by(table.c.model, table.c.serial)
+        newest = sa.select(table.c.model, sa.func.max(table.c.serial)).group_by(table.c.model)
+        with self._readable_errors(), self._engine.connect() as connection:
+            last = dict(connection.execute(newest).tuples().all())
+            found: dict[str, list[Event]] = {model: [] for model in sorted(last)}
+            rows = connection.execute(query)
+            names = ["schema_version" if name == "schema" else name for name in rows.keys()]  # noqa: SIM118 - a result
+            for row in rows:
+                event = Event.model_construct(**dict(zip(names, row, strict=True)))
+                found[event.model].append(event)
+        return {model: (events, last[model]) for model, events in found.items()}
+
     def unsettled(self) -> list[str]:
         """Names of models with an attempt that is neither done nor undone, sorted: one pass over the table.
 

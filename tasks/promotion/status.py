@@ -5,7 +5,7 @@ from typing import Any
 from tasks.foundations.errors import DigestMismatch
 from tasks.foundations.record import Record
 from tasks.journal.event import Event
-from tasks.journal.fold import State, fold
+from tasks.journal.fold import ModelState, State, fold
 from tasks.journal.journal import Journal
 from tasks.promotion.control import Control
 from tasks.promotion.known import check_model, has_files, strangers
@@ -124,11 +124,6 @@ def status(control: Control, model: str, asked: Asked | None = None) -> Status:
         for version, word in state.versions.items()
     )
     back = {each.version for each in versions if each.has_files}
-    interrupted = [
-        f"{event.actor}'s {event.kind} of version {event.version} is at `{event.phase}` since {event.at}: "
-        "it is running, or was killed; then run `reconcile`."
-        for event in state.open_attempts
-    ]
     return Status(
         model=model,
         champion=state.champion,
@@ -136,12 +131,12 @@ def status(control: Control, model: str, asked: Asked | None = None) -> Status:
         challenger=state.challenger,
         versions=versions,
         journal=tuple(event.row() for event in events),
-        servers=tuple(_server(node, said, model) for node, said in asked if node.serves(model)),
+        servers=tuple(server_status(node, said, model) for node, said in asked if node.serves(model)),
         warnings=(
             *_broken_chain(journal, model),
             *strangers(control, model),
-            *interrupted,
-            *_undone_challenger(events, model, state.challenger),
+            *interrupted(state),
+            *undone_challenger(events, model, state.challenger),
             *unheard(control, model),
         ),
         serial=state.last_serial,
@@ -152,7 +147,17 @@ def _since(events: list[Event], version: int) -> str:
     return next(event.at for event in events if event.version == version)
 
 
-def _server(node: Node, said: dict[str, Any] | None, model: str) -> ServerStatus:
+def interrupted(state: ModelState) -> list[str]:
+    """A sentence for every attempt that has not ended."""
+    return [
+        f"{event.actor}'s {event.kind} of version {event.version} is at `{event.phase}` since {event.at}: "
+        "it is running, or was killed; then run `reconcile`."
+        for event in state.open_attempts
+    ]
+
+
+def server_status(node: Node, said: dict[str, Any] | None, model: str) -> ServerStatus:
+    """What a server says of a model, None where it does not answer."""
     server = ServerStatus(url=node.url, admin=node.admin, pid=node.pid, host=node.host, failed=NO_ANSWER)
     if said is None:
         return server
@@ -163,7 +168,7 @@ def _server(node: Node, said: dict[str, Any] | None, model: str) -> ServerStatus
     return server.model_copy(update={**known, "failed": why})
 
 
-def _undone_challenger(events: list[Event], model: str, challenger: int | None) -> list[str]:
+def undone_challenger(events: list[Event], model: str, challenger: int | None) -> list[str]:
     """A challenger whose last promotion came to nothing, for a reason that will hold if it is just tried again."""
     moves = [event for event in events if event.kind == "promote" and event.version == challenger]
     if not moves or moves[-1].phase != "undone":

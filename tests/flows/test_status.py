@@ -125,7 +125,7 @@ def test_a_version_that_its_trial_refuses_is_refused_and_the_log_is_said_once(mo
     monkeypatch.setattr(release, "find_champion", lambda _: None)
     desk = SimpleNamespace(config=None, executor=SimpleNamespace(observer=SimpleNamespace(log=logged.append)))
     story = Story()
-    release._promote(desk, story, None, None, None)
+    release._promote(desk, story, None)
 
     assert (story.decision, story.exit_code) == ("refused: Version 4 gets no traffic: it ended.", 3)
     assert [text.splitlines()[-1] for text in logged] == ["words"]

@@ -36,9 +36,11 @@ lock:
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --extra pipeline --extra grpc --extra otel --extra dev pyproject.toml --output-file requirements.lock
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  pyproject.toml --output-file requirements-serve.lock
+	  --constraint requirements.lock pyproject.toml --output-file requirements-serve.lock
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra target \
 	  --constraint requirements.lock pyproject.toml --output-file requirements-target.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra pipeline \
+	  --extra grpc --constraint requirements.lock pyproject.toml --output-file requirements-pipeline.lock
 
 proto: .venv/ready
 	$(RUN) -m grpc_tools.protoc --proto_path=. --python_out=. --grpc_python_out=. \

@@ -106,6 +106,8 @@ class ModelMetrics:
         self.run_seconds = self.all.run_seconds.labels(self.name)
         self.run_rows = self.all.run_rows.labels(self.name)
         self.all.failing.labels(self.name).set(0)
+        for counted in (self.all.switches, self.all.failures):  # from 0 on, or `increase()` does not see the first
+            counted.labels(self.name)
 
     def answered(self, protocol: str, code: int, seconds: float) -> None:
         """A request got its answer."""

@@ -73,16 +73,17 @@ def test_numbers_that_are_off_are_refused(tmp_path, monkeypatch):
 def test_batches_of_any_size_follow_each_other_and_a_wrong_one_leaves_the_model_usable(tmp_path):
     import tensorflow as tf
 
-    write_module(tmp_path / "source", lambda x: {"y": 2 * tf.nn.relu(x)}, x=(None, 3))
-    run_export(tmp_path / "source", write_rows(tmp_path / "split", Signature.read(tmp_path / "source")), tmp_path / "l")
-    model = Interpreted(tmp_path / "l" / "model.tflite", threads=2)
+    signature = write_module(tmp_path / "source", lambda x: {"y": tf.nn.relu(x) @ (2 * tf.eye(3))}, x=(None, 3))
+    run_export(tmp_path / "source", write_rows(tmp_path / "split", signature), tmp_path / "litert")
+    model = Interpreted(tmp_path / "litert" / "model.tflite", threads=2)
 
     for rows in (1, 7, 2, 7):
         values = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
-        np.testing.assert_array_equal(model.run({"x": values})["y"], 2 * np.maximum(values, 0))
-    with pytest.raises(StepFailed, match="LiteRT failed while running the model"):
-        model.run({"x": np.zeros((1, 3), np.int64)})
-    assert model.run({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[2, 2, 2]]
+        np.testing.assert_allclose(model.run({"x": values})["y"], 2 * np.maximum(values, 0), rtol=1e-6)
+    for wrong in (np.zeros((1, 3), np.int64), np.zeros((7, 5), np.float32)):
+        with pytest.raises(StepFailed, match="LiteRT failed while running the model"):
+            model.run({"x": wrong})
+    assert model.run({"x": np.ones((7, 3), np.float32)})["y"].tolist() == [[2, 2, 2]] * 7
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.history import fill
 from tests.benchmarks.process import ROOT, run
+from tests.benchmarks.sections.commands import settle
 from tests.benchmarks.table import Row
 from tests.benchmarks.versions import MODEL, VERSIONS, released
 
@@ -54,6 +55,7 @@ def _journal(name: str, home: Path, few: str, many: str) -> list[Row]:
             version = str(VERSIONS[number % 2])
             words = ["flows", "promote", MODEL, version, "--force", "--reason", "bench"]
             took[url].append(run(words, _environment(home, url)).wall_s)
+            settle()
             _forget_pointers(home)
     shown = [run(["flows", "status"], _environment(home, many)).wall_s for _ in range(MOVES)]
     slower = statistics.median(took[many]) / statistics.median(took[few])
@@ -121,9 +123,8 @@ def _store(folder: Path) -> list[Row]:
         peak = max(peak, float(memory))
         begin = time.monotonic()
         copy = folder / f"copy-{number}"
-        subprocess.run(
-            ["sh", "-c", f"cp '{source}' '{copy}' && sha256sum '{copy}' && sync"], check=True, capture_output=True
-        )
+        plainly = f"cp '{source}' '{copy}' && sha256sum '{copy}' && sync"
+        subprocess.run(["sh", "-c", plainly], check=True, capture_output=True)
         plain.append(time.monotonic() - begin)
         copy.unlink()
         shutil.rmtree(folder / f"store-{number}")

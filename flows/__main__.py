@@ -198,11 +198,12 @@ def rollback(model: str, to: int | None, reason: str, dry_run: bool) -> dict[str
 @verb
 @model_argument
 @click.option("--release", "release_id", help="Release id; default the newest.")
-def report(model: str, release_id: str | None) -> dict[str, Any]:
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print what the gates decided as Markdown.")
+def report(model: str, release_id: str | None, as_markdown: bool) -> dict[str, Any]:
     """Write the HTML report of a release again and say where it is."""
     from flows.report import render
 
-    return render(model, release_id)
+    return render(model, release_id, as_markdown=as_markdown)
 
 
 @verb

@@ -1,16 +1,21 @@
-"""`report`: the HTML report of a release again, from its `release.json` alone."""
+"""`report`: the HTML report of a release again, and its gates as Markdown, from its `release.json` alone."""
 
 from pathlib import Path
 from typing import Any
 
 from flows.home import home
 from tasks.foundations.errors import InputError
-from tasks.reports import html
+from tasks.reports import html, markdown
 from tasks.reports.summary import ReleaseSummary
 
 
-def render(model: str, release: str | None) -> dict[str, Any]:
+def render(model: str, release: str | None, *, as_markdown: bool = False) -> dict[str, Any]:
     """Write `report.html` of one release, the newest if none is named.
+
+    Args:
+        model: its name.
+        release: id of the release.
+        as_markdown: tell what the gates decided in Markdown, for pages that render it, instead of in a sentence.
 
     Raises:
         InputError: no such model or release.
@@ -18,8 +23,11 @@ def render(model: str, release: str | None) -> dict[str, Any]:
     folder = _folder(home().releases(model), model, release)
     summary = ReleaseSummary.read(folder)
     path = html.write(summary, folder)
-    text = f"{model} {summary.release}: {summary.decision}\n{path}"
-    return {"model": model, "release": summary.release, "report": str(path), "exit_code": 0, "text": text}
+    answer = {"model": model, "release": summary.release, "report": str(path), "exit_code": 0}
+    if as_markdown:
+        text = markdown.gate_report(summary)
+        return {**answer, "markdown": text, "text": text.rstrip("\n")}
+    return {**answer, "text": f"{model} {summary.release}: {summary.decision}\n{path}"}
 
 
 def _folder(releases: Path, model: str, release: str | None) -> Path:

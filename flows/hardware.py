@@ -13,6 +13,7 @@ from typing import Annotated
 import httpx
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.concurrency.sync import concurrency
 from pydantic import Field
 
@@ -26,7 +27,8 @@ from tasks.data.dataset import FILE, Split, open_dataset
 from tasks.evaluation.assess import CHAMPION
 from tasks.execution.settings import Execution
 from tasks.execution.steps import Executor
-from tasks.foundations.errors import InputError, SlipwayError, StepFailed
+from tasks.foundations.errors import Conflict, InputError, SlipwayError, StepFailed
+from tasks.foundations.locks import hold, machine_lock
 from tasks.foundations.workers import Workers
 from tasks.hardware.exchange import Pulse, pulse, read_order, write_answer
 from tasks.hardware.order import Answer, Order, Place
@@ -39,6 +41,7 @@ from tasks.store.artifact import Artifact
 from tasks.store.store import Store
 
 LIMIT = "slipway-measure-{host}"
+LIMIT_WAIT_S = 5.0
 OrderId = Annotated[str, Field(title="Order", description="Id of the release's order in the store.")]
 
 
@@ -170,20 +173,29 @@ def _measure(executor: Executor, order: Order, models: dict[str, Place], rows: S
 
 @contextmanager
 def _limit(executor: Executor) -> Iterator[None]:
-    """Prefect's limit of this machine; without its server the machine's own lock has to do, which is said."""
+    """Prefect's limit of this machine. The machine's own lock is what counts: nobody waits long for the limit."""
     name = LIMIT.format(host=platform.node())
     with ExitStack() as held:
         try:
-            with get_client(sync_client=True) as client:
-                client.upsert_global_concurrency_limit_by_name(name, 1)
-            held.enter_context(concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False))
-        except (httpx.HTTPError, RuntimeError) as error:
-            executor.observer.log(
-                f"Prefect's limit {name} cannot be had ({error}); the machine's own lock holds alone."
-            )
+            _take(held, name)
+        except (httpx.HTTPError, RuntimeError, TimeoutError) as error:
+            executor.observer.log(f"Prefect's limit {name} cannot be had ({error or type(error).__name__}).")
         yield
         with suppress(httpx.HTTPError, RuntimeError):  # its lease ends by itself
             held.close()
+
+
+def _take(held: ExitStack, name: str) -> None:
+    """Take the slot; one that a restart of Prefect's server has left taken for ever is given back first.
+
+    Leases lie in that server's memory. While nobody holds the machine's lock, no slot is rightly taken.
+    """
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+        with suppress(Conflict), hold(machine_lock("measure"), "a look at Prefect's limit", timeout_s=0):
+            client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))
+    slot = concurrency(name, occupy=1, timeout_seconds=LIMIT_WAIT_S, strict=True, raise_on_lease_renewal_failure=False)
+    held.enter_context(slot)
 
 
 def _known(model: Place) -> Artifact:

@@ -6,6 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: on a busy machine an example of a property may take any.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # Shells let what runs in the background, or under nohup, ignore these; tests of signals and their children must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -82,7 +82,7 @@ def test_a_file_that_is_no_model_fails_with_one_sentence(
 
 
 def test_an_unknown_runtime_is_named_with_the_known_ones(tmp_path: Path, make_split: Callable[..., Split]) -> None:
-    with pytest.raises(ValueError, match="runtime 'tensorrt' is not one of onnxruntime, tensorflow"):
+    with pytest.raises(ValueError, match="runtime 'tensorrt' is not one of litert, onnxruntime, tensorflow"):
         _request(tmp_path, tmp_path / "out", make_split(), target={"runtime": "tensorrt"})
 
 

@@ -3,7 +3,7 @@
     objects/<2 hex>/<digest>/        the files
     objects/<2 hex>/<digest>.json    sha256 and size of each file, written last: without it the artifact does not exist
     actions/<key>.json               what a step once produced, see `action.py`
-    scratch/<pid>-<random>/          folders being written; those of dead processes are swept
+    scratch/<pid>-<host>-<random>/   folders being written; those of dead processes are swept, by their own machine
 
 Any fsspec URL works; a local folder is published by rename, an object store by uploading the manifest last.
 """
@@ -11,6 +11,7 @@ Any fsspec URL works; a local folder is published by rename, an object store by 
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +26,8 @@ from tasks.foundations.processes import is_alive
 from tasks.store.artifact import Artifact
 from tasks.store.digest import digest_entries, digest_file, list_files
 
-EXCHANGED = ("orders", "answers", "pulses", "parts")
-"""What only a release in progress needs: see `tasks.hardware.exchange`, and `Store.part`."""
+EXCHANGED = ("orders", "answers", "pulses", "parts", "probes")
+"""What only a release in progress needs: see `tasks.hardware.exchange`, `Store.part` and `flows.fitness`."""
 
 
 class Store:
@@ -54,7 +55,7 @@ class Store:
         """A new empty folder on the store's own file system; removed at the end whatever happens."""
         parent = self.cache / "scratch"
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{platform.node()}-", dir=parent))
         try:
             yield folder
         finally:
@@ -150,8 +151,8 @@ class Store:
             self._write(name, content)
 
     def sweep_scratch(self) -> None:
-        """Remove scratch folders whose process is gone."""
-        for folder in (self.cache / "scratch").glob("*-*"):
+        """Remove scratch folders of this machine whose process is gone."""
+        for folder in (self.cache / "scratch").glob(f"*-{platform.node()}-*"):
             pid = folder.name.partition("-")[0]
             if pid.isdigit() and not is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -196,6 +196,16 @@ def test_scratch_of_a_killed_process_is_swept(tmp_path):
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_scratch_of_another_machine_is_left_alone(tmp_path):
+    """Its process is alive there, and unknown here."""
+    other = tmp_path / "scratch" / "999999999-other-host-x1"
+    other.mkdir(parents=True)
+
+    Store(str(tmp_path), tmp_path).sweep_scratch()
+
+    assert other.is_dir()
+
+
 def test_a_full_disk_is_said_and_publishes_nothing(tmp_path):
     code = (
         "import resource, signal, sys; from pathlib import Path; from tasks.store.store import Store\n"

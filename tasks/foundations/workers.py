@@ -94,7 +94,10 @@ class Workers:
                 meaning = self._meaning(error, kind, process)
                 if isinstance(meaning, ProcessLookupError):
                     self._drop(kind, process)
-                raise _explained(meaning, job, timeout_s, self.settings.log) from error
+                explained = _explained(meaning, job, timeout_s, self.settings.log)
+                if explained is error:
+                    raise  # from itself would be a ring, which those who follow causes never leave
+                raise explained from error
 
     def close(self, *kinds: Kind) -> None:
         """End all workers of these kinds at once, busy or idle; of every kind if none is named."""

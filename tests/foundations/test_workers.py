@@ -202,3 +202,10 @@ def test_a_busy_worker_ends_when_its_parent_is_killed(tmp_path):
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_what_a_job_raises_is_not_its_own_cause(workers):
+    with pytest.raises(InputError) as raised:
+        workers.run(f"{JOBS}:refuse", Number(), kind="plain")
+
+    assert raised.value.__cause__ is not raised.value

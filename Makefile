@@ -34,7 +34,7 @@ setup: .venv/ready
 # Needs uv on the path; writes no addresses.
 lock:
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra pipeline --extra grpc --extra otel --extra dev pyproject.toml --output-file requirements.lock
+	  --extra pipeline --extra grpc --extra otel --extra dask --extra dev pyproject.toml --output-file requirements.lock
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --constraint requirements.lock pyproject.toml --output-file requirements-serve.lock
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 --extra target \

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from flows.config import Plan, load, model_name
 from flows.deployed import Held, create, held, update
 from flows.deployments import Deployment, deployments_of, differences
-from flows.home import CHECKOUT, config_path, home, prepare_prefect
+from flows.home import config_path, home, prepare_prefect
 from flows.work_pools import TYPE, create_pool, has_pool
+from tasks.foundations.checkout import CHECKOUT
 from tasks.foundations.errors import InputError, SlipwayError
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from flows.config import Config, Plan
 from flows.control import RegistryAliases, open_control, registry_place
 from flows.diary import Spans, open_display
+from flows.fan_out import dispatch_of
 from flows.home import Home, home
 from flows.running import running
 from flows.storage import open_store
@@ -122,9 +123,11 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
         open_display("release", release, config.name) as display,
         Spans(release, config.name) as spans,
         Workers(settings.model_copy(update={"temporary": str(temporary)})) as workers,
+        dispatch_of(
+            config.execution, store, observer := Observer(display, spans), release=release, seed=config.seed
+        ) as carrier,
     ):
         registry = registry_place(place, config.name)
-        observer = Observer(display, spans)
 
         def change_aliases(model: str, aliases: dict[str, int | None]) -> None:
             request = AliasRequest(place=registry, model=model, aliases=aliases)
@@ -139,7 +142,12 @@ def _open(plan: Plan, release: str) -> Iterator[Desk]:
             workers=workers,
             observer=observer,
             executor=Executor(
-                store, workers, observer, seed=config.seed, step_timeout_s=config.execution.step_timeout_s
+                store,
+                workers,
+                observer,
+                seed=config.seed,
+                step_timeout_s=config.execution.step_timeout_s,
+                carrier=carrier,
             ),
             control=open_control(place, store, lambda: RegistryAliases(change_aliases)),
             registry=registry,

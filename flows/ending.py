@@ -26,18 +26,18 @@ def told(desk: Desk, story: Story) -> Iterator[None]:
         with full_disk_said(str(desk.home.root)):
             yield
     except SlipwayError as error:
-        desk.workers.end()
+        desk.executor.end()
         word = WORDS.get(error.exit_code, "failed")
         story.end(f"{word}: {error}", error.exit_code)
         _report(desk, story)
         raise
     except Exception as error:  # a mistake of ours: the work that was done before it is still worth a report
-        desk.workers.end()
+        desk.executor.end()
         story.end(f"failed: {describe(error)}", 1)
         _report(desk, story)
         raise
     except BaseException:  # a signal: whoever sent it does not want to wait
-        desk.workers.end()
+        desk.executor.end()
         raise
 
 

@@ -85,7 +85,7 @@ def gate(
         place: _rival(desk, place, champion, material.dataset, answers.get(place)) for place in desk.config.targets
     }
     # The barrier: nothing of this release runs beside a measurement. The plain worker sleeps, its imports done.
-    desk.workers.close("keras3", "legacy")
+    desk.executor.rest("keras3", "legacy")
     requests = {place: _request(desk, place, material) for place in desk.config.targets}
     measured = {
         place: answers[place].measurement

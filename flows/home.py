@@ -8,9 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.foundations.checkout import CHECKOUT, from_checkout
 from tasks.foundations.errors import InputError
-
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def config_path(name: str) -> Path:
 
 def config_name(path: Path) -> str:
     """How deployments name a config: from the checkout, which may lie elsewhere on another machine, else absolute."""
-    path = path.resolve()
-    return str(path.relative_to(CHECKOUT)) if path.is_relative_to(CHECKOUT) else str(path)
+    return from_checkout(path)
 
 
 def home() -> Home:

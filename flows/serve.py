@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from flows.diary import wants_json, wants_traces
-from flows.home import CHECKOUT, Home, home
+from flows.home import Home, home
+from tasks.foundations.checkout import CHECKOUT
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.words import suggest
 from tasks.serving.nodes import KIND

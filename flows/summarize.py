@@ -11,7 +11,7 @@ from tasks.evaluation.assessment import Assessed, Assessment
 from tasks.evaluation.gates import COST
 from tasks.evaluation.latency import RESOLUTION
 from tasks.evaluation.primary import primary
-from tasks.execution.steps import StageRun
+from tasks.execution.stages import StageRun
 from tasks.reports.costs import recommend
 from tasks.reports.limits import limit_lines
 from tasks.reports.summary import CandidateRow, Quality, ReleaseSummary, Stage, TargetSummary

@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from flows.home import CHECKOUT, home
+from flows.home import home
 from flows.postgresql import identity
 from flows.services import Service
 from flows.stack import MARK, PAUSE_S, Database, Stack, Started, end, family, is_free, mark, shell_file, stack_lock
 from flows.stack_plan import DOWN, RUNS, Plan, look, prepare
+from tasks.foundations.checkout import CHECKOUT
 from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.files import write_whole
 from tasks.foundations.locks import hold

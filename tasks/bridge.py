@@ -38,12 +38,14 @@ def bridge(executor: Executor, candidate: str, model: Artifact, dataset: Artifac
         candidate=candidate,
         kind="legacy",
         once=True,
+        travels=True,
         timeout_s=LIMIT_S,
     )
-    split = open_dataset(executor.store.path(dataset.digest))["calibration"]
     return executor.produce(
         step,
-        lambda out: BridgeRequest(
-            source=str(executor.store.path(model.digest)), inputs=split.input_files(), out=str(out)
+        lambda store, out: BridgeRequest(
+            source=str(store.path(model.digest)),
+            inputs=open_dataset(store.path(dataset.digest))["calibration"].input_files(),
+            out=str(out),
         ),
     )

@@ -8,11 +8,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.data.dataset import open_dataset
 from tasks.execution.steps import Executor, Step
+from tasks.foundations.checkout import from_checkout
 from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
 from tasks.store.artifact import Artifact
+from tasks.store.store import Store
 from tasks.techniques.apply import CompressRequest
 from tasks.techniques.step import Place
+from tasks.techniques.user_code import settled, user_sources
 from tasks.training.fit import FitSettings
 
 # place of a technique -> (format of its result, kind of worker, libraries)
@@ -50,20 +53,22 @@ def compress(
     """
     teacher = teacher or {}
     step = _step(candidate, technique, fit, {"source": source, "data": dataset, **_named(teacher)})
-    splits = open_dataset(executor.store.path(dataset.digest))
-    trains = ("train", "validation") if technique.level == "training" else ()
-    return executor.produce(
-        step,
-        lambda out: CompressRequest(
-            source=str(executor.store.path(source.digest)),
+    place = from_checkout(Path(fit.folder)) if fit else ""
+
+    def request(store: Store, out: Path) -> CompressRequest:
+        splits = open_dataset(store.path(dataset.digest))
+        trains = ("train", "validation") if technique.level == "training" else ()
+        return CompressRequest(
+            source=str(store.path(source.digest)),
             technique=technique.model_dump(mode="json"),
             calibration=splits["calibration"],
             out=str(out),
             dataset={name: split for name, split in splits.items() if name in trains},
-            fit=fit if trains else None,
-            teacher={name: str(executor.store.path(each.digest)) for name, each in teacher.items()},
-        ),
-    )
+            fit=settled(technique, fit, place, step.user_sources) if fit and trains else None,
+            teacher={name: str(store.path(each.digest)) for name, each in teacher.items()},
+        )
+
+    return executor.produce(step, request)
 
 
 def _step(candidate: str, technique: Any, fit: FitSettings | None, inputs: dict[str, Artifact]) -> Step:
@@ -78,9 +83,10 @@ def _step(candidate: str, technique: Any, fit: FitSettings | None, inputs: dict[
         rooms=("techniques", "training", "models", "data") if trains else ("techniques", "models", "data"),
         libraries=(*libraries, "numpy"),
         candidate=candidate,
-        user_sources=_user_sources(technique, fit) if trains else "",
+        user_sources=user_sources(technique, fit) if trains else "",
         cpu=cpu_class(),
         kind=kind,
+        travels=True,
         once=trains,  # chains that begin alike share the training
     )
 
@@ -91,11 +97,3 @@ def _named(teacher: dict[str, Artifact]) -> dict[str, Artifact]:
 
 def _training(fit: FitSettings | None) -> dict[str, Any] | None:
     return fit.model_dump(mode="json", exclude={"folder"}) if fit else None
-
-
-def _user_sources(technique: Any, fit: FitSettings | None) -> str:
-    """Digest of the user's loss and of the user's student, where there are such."""
-    if fit is None:
-        return ""
-    student = technique.source_digest(Path(fit.folder)) if technique.place == "distillation" else ""
-    return fit.training.source_digest(Path(fit.folder)) + student

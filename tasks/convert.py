@@ -33,11 +33,13 @@ def convert(executor: Executor, candidate: str, model: Artifact, dataset: Artifa
         rooms=("techniques", "models", "data") if promising else ("models", "data"),
         libraries=LIBRARIES[form],
         candidate=candidate,
+        travels=True,
     )
-    split = open_dataset(executor.store.path(dataset.digest))["test"]
     return executor.produce(
         step,
-        lambda out: ExportRequest(
-            source=str(executor.store.path(model.digest)), inputs=split.input_files(), out=str(out)
+        lambda store, out: ExportRequest(
+            source=str(store.path(model.digest)),
+            inputs=open_dataset(store.path(dataset.digest))["test"].input_files(),
+            out=str(out),
         ),
     )

@@ -35,7 +35,7 @@ def fetch(executor: Executor, source: Registered, place: Place) -> Artifact:
     )
     return executor.produce(
         step,
-        lambda out: FetchRequest(
+        lambda _, out: FetchRequest(
             place=place,
             name=source.name,
             version=source.version,

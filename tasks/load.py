@@ -56,5 +56,7 @@ def load(executor: Executor, source: Trained, folder: Path, kind: AnyTask) -> Ar
     )
     return executor.produce(
         step,
-        lambda out: LoadRequest(source=source, folder=str(folder), digest=found.digest, meaning=meaning, out=str(out)),
+        lambda _, out: LoadRequest(
+            source=source, folder=str(folder), digest=found.digest, meaning=meaning, out=str(out)
+        ),
     )

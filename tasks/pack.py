@@ -30,7 +30,7 @@ def pack(executor: Executor, request: Callable[[Path], BundleRequest]) -> Artifa
         kind="plain",
         always=True,
     )
-    artifact = executor.produce(step, request)
+    artifact = executor.produce(step, lambda _, out: request(out))
     digest = Manifest.read(executor.store.path(artifact.digest)).digest
     executor.store.write(f"bundles/{digest}.json", artifact.model_dump_json())
     return artifact

@@ -61,15 +61,15 @@ def predict(
         candidate=candidate,
         cpu=cpu_class(),
         kind=kind or worker_of(target),
+        travels=folder is None and rows is None,
     )
-    rows = rows or open_dataset(executor.store.path(dataset.digest))[split]
     return executor.produce(
         step,
-        lambda out: PredictRequest(
-            folder=str(folder or executor.store.path(model.digest)),
+        lambda store, out: PredictRequest(
+            folder=str(folder or store.path(model.digest)),
             out=str(out),
             target=target,
-            split=rows,
+            split=rows or open_dataset(store.path(dataset.digest))[split],
             batch_size=batch_size,
         ),
     )

@@ -41,7 +41,7 @@ def read(
     )
     return executor.produce(
         step,
-        lambda out: ReadRequest(
+        lambda _, out: ReadRequest(
             source=source,
             folder=str(folder),
             task=kind.kind,

@@ -59,16 +59,17 @@ def rehearse(
         candidate=candidate,
         cpu=cpu_class(),
         kind=kind or worker_of(target),
+        travels=rows is None,
     )
-    split = rows or open_dataset(executor.store.path(dataset.digest))["test"]
+    seed = executor.seed
     return executor.produce(
         step,
-        lambda out: GoldenRequest(
-            folder=str(executor.store.path(model.digest)),
+        lambda store, out: GoldenRequest(
+            folder=str(store.path(model.digest)),
             target=target,
-            split=split,
+            split=rows or open_dataset(store.path(dataset.digest))["test"],
             **guarded,
-            seed=executor.seed,
+            seed=seed,
             out=str(out),
             model=registered,
         ),

@@ -52,10 +52,10 @@ def train(
     )
     return executor.produce(
         step,
-        lambda out: TrainRequest(
+        lambda store, out: TrainRequest(
             source=source,
             fingerprint=built.fingerprint,
-            dataset=str(executor.store.path(dataset.digest)),
+            dataset=str(store.path(dataset.digest)),
             settings=settings,
             out=str(out),
         ),

@@ -5,7 +5,6 @@ kept for the report.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.execution.stages import Clock, Observer, StageRun
 from tasks.foundations.record import Record
 from tasks.foundations.worker_process import Kind
 from tasks.foundations.workers import Workers
@@ -20,31 +20,21 @@ from tasks.store.action import Action, lookup, remember, source_digest, versions
 from tasks.store.artifact import Artifact
 from tasks.store.store import Store
 
-
-class Observer(Protocol):
-    """Who is told how a release goes: the terminal's live display, or a log."""
-
-    def start(self, stage: str, candidate: str | None = None) -> None:
-        """A stage begins."""
-
-    def update(self, stage: str, candidate: str | None, text: str) -> None:
-        """A stage says how far it is."""
-
-    def finish(self, stage: str, candidate: str | None = None, reused: bool = False, failed: str | None = None) -> None:
-        """A stage ended."""
-
-    def log(self, message: str) -> None:
-        """A sentence between the stages."""
+Request = Callable[[Store, Path], Record]
+"""Builds a job's request for the empty folder that it must fill, from the store of the machine that runs the job."""
 
 
-class StageRun(Record):
-    """One stage as it went: for the report."""
+class Carrier(Protocol):
+    """Has steps carried out on other machines."""
 
-    name: str
-    candidate: str | None = None
-    seconds: float
-    reused: bool = False
-    failed: str | None = None
+    def carry(self, step: "Step", request: Request) -> Artifact:
+        """What came of it, as `Executor.produce` would give it back or raise."""
+
+    def rest(self) -> None:
+        """Let go of what the other machines keep ready for this release; returns when it is gone."""
+
+    def end(self) -> None:
+        """End at once what they still do for it; who waits for a step fails."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ class Step:
         always: run it each time; the content that it yields is the key of what follows.
         once: one release runs it once: whoever asks again, or meanwhile, gets the same outcome. For steps that are
             begun before their turn.
+        travels: another machine can carry it out: its request is built from the store and nothing else.
         timeout_s: limit of this step where it is below that of all steps.
     """
 
@@ -82,6 +73,7 @@ class Step:
     kind: Kind = "keras3"
     always: bool = False
     once: bool = False
+    travels: bool = False
     timeout_s: float | None = None
 
 
@@ -92,16 +84,27 @@ class Executor:
 
     Attributes:
         store: where artifacts lie.
-        workers: the process pools.
+        workers: the process pools of this machine.
+        carrier: who has steps that travel carried out elsewhere; None: they run here as well.
         observer: who is told.
         seed: the release's seed.
         stages: what ran so far, in order of its end.
         digests: of every artifact that was made or used.
     """
 
-    def __init__(self, store: Store, workers: Workers, observer: Observer, *, seed: int, step_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        observer: Observer,
+        *,
+        seed: int,
+        step_timeout_s: float,
+        carrier: Carrier | None = None,
+    ) -> None:
         self.store = store
         self.workers = workers
+        self.carrier = carrier
         self.observer = observer
         self.seed = seed
         self.stages: list[StageRun] = []
@@ -110,12 +113,12 @@ class Executor:
         self._lock = threading.Lock()
         self._begun: dict[str, Future[Any]] = {}
 
-    def produce(self, step: Step, request: Callable[[Path], Record]) -> Artifact:
+    def produce(self, step: Step, request: Request) -> Artifact:
         """The step's artifact: from the index if the same action ran before, else made now.
 
         Args:
             step: what to do.
-            request: builds the job's request for the empty folder that it must fill.
+            request: builds the job's request.
 
         Raises:
             StepFailed: the job failed, died or took too long; nothing is published or remembered.
@@ -141,8 +144,20 @@ class Executor:
                 on_progress=lambda text: self.observer.update(name, None, text),
             )
 
+    def rest(self, *kinds: Kind) -> None:
+        """The barrier: end idle and busy workers of these kinds here, and all that serve this release elsewhere."""
+        if self.carrier is not None:
+            self.carrier.rest()
+        self.workers.close(*kinds)
+
+    def end(self) -> None:
+        """End all that runs for this release, here and elsewhere, and take no step any more."""
+        self.workers.end()
+        if self.carrier is not None:
+            self.carrier.end()
+
     @contextmanager
-    def stage(self, name: str, candidate: str | None = None) -> Iterator["Clock"]:
+    def stage(self, name: str, candidate: str | None = None) -> Iterator[Clock]:
         """Tell the observer of a stage and keep its time, also when it fails."""
         clock = Clock()
         failed: str | None = None
@@ -170,18 +185,23 @@ class Executor:
                 raise
         return outcome.result()
 
-    def _produce(self, step: Step, action: Action, request: Callable[[Path], Record]) -> Artifact:
+    def _produce(self, step: Step, action: Action, request: Request) -> Artifact:
         with self.stage(step.name, step.candidate) as stage:
             artifact = None if step.always else lookup(self.store, action)
             stage.reused = artifact is not None
             if artifact is None:
-                artifact = self._make(step, action, request)
+                artifact = self._make_somewhere(step, action, request)
             self.digests.add(artifact.digest)
             return artifact
 
-    def _make(self, step: Step, action: Action, request: Callable[[Path], Record]) -> Artifact:
+    def _make_somewhere(self, step: Step, action: Action, request: Request) -> Artifact:
+        if step.travels and self.carrier is not None:
+            return self.carrier.carry(step, request)
+        return self._make(step, action, request)
+
+    def _make(self, step: Step, action: Action, request: Request) -> Artifact:
         with self.store.scratch() as folder:
-            result = self._run(step, request(folder))
+            result = self._run(step, request(self.store, folder))
             artifact = self.store.publish(folder, step.format, action.model_dump(mode="json"), _figures(result))
         if not step.always:
             remember(self.store, action, artifact)
@@ -196,18 +216,6 @@ class Executor:
             timeout_s=min(step.timeout_s or self._step_timeout_s, self._step_timeout_s),
             on_progress=lambda text: self.observer.update(step.name, step.candidate, text),
         )
-
-
-class Clock:
-    """Time since a stage began, and whether it was reused."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.reused = False
-
-    def seconds(self) -> float:
-        """Seconds since the stage began."""
-        return time.monotonic() - self.began
 
 
 def _action(step: Step, seed: int) -> Action:

@@ -47,7 +47,7 @@ def step(job="write", **changes) -> Step:
 
 
 def produce(executor, tmp_path, what, text="1"):
-    return executor.produce(what, lambda out: Order(out=str(out), counter=str(tmp_path / "runs"), text=text))
+    return executor.produce(what, lambda _, out: Order(out=str(out), counter=str(tmp_path / "runs"), text=text))
 
 
 def runs(tmp_path) -> int:

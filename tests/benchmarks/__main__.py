@@ -15,7 +15,7 @@ from tests.benchmarks.table import as_text
 
 SECTIONS = (
     *("release", "repeated", "orchestrator", "commands", "int8", "techniques", "mobilenet", "recurrent", "accuracy"),
-    *("control", "calibration", "memory", "serving", "switching", "overload", "scale"),
+    *("control", "calibration", "memory", "serving", "switching", "overload", "scale", "fan_out"),
 )
 
 

@@ -18,7 +18,7 @@ from tasks.runtimes.environment import cpu_class, read_environment
 from tasks.store.action import TASKS, source_digest
 
 LIBRARIES = (
-    *("slipway", "numpy", "onnx", "onnxruntime", "tensorflow", "keras", "tf-keras", "tf2onnx"),
+    *("slipway", "numpy", "onnx", "onnxruntime", "tensorflow", "keras", "tf-keras", "tf2onnx", "ai-edge-litert"),
     *("tensorflow-model-optimization", "pydantic", "distributed", "cloudpickle"),
 )
 

@@ -11,7 +11,7 @@ from tasks.foundations.record import Record
 from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
 from tasks.runtimes.predict import PredictRequest
-from tasks.runtimes.target import computing, worker_of
+from tasks.runtimes.target import computing, on_processor, worker_of
 from tasks.store.artifact import Artifact
 
 REFERENCE_BATCH = 256
@@ -61,7 +61,7 @@ def predict(
         candidate=candidate,
         cpu=cpu_class(),
         kind=kind or worker_of(target),
-        travels=folder is None and rows is None,
+        travels=folder is None and rows is None and on_processor(target),
     )
     return executor.produce(
         step,

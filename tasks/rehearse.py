@@ -10,7 +10,7 @@ from tasks.execution.steps import Executor, Step
 from tasks.foundations.record import Record
 from tasks.foundations.worker_process import Kind
 from tasks.runtimes.environment import cpu_class
-from tasks.runtimes.target import computing, worker_of
+from tasks.runtimes.target import computing, on_processor, worker_of
 from tasks.store.artifact import Artifact
 
 
@@ -59,7 +59,7 @@ def rehearse(
         candidate=candidate,
         cpu=cpu_class(),
         kind=kind or worker_of(target),
-        travels=rows is None,
+        travels=rows is None and on_processor(target),
     )
     seed = executor.seed
     return executor.produce(

@@ -34,7 +34,12 @@ def computing(target: Record) -> dict[str, Any]:
 
 def worker_of(target: Record) -> Kind:
     """The kind of worker that may open a target: those with TensorFlow loaded see no accelerator."""
-    return "keras3" if getattr(target, "provider", "cpu") == "cpu" else "plain"
+    return "keras3" if on_processor(target) else "plain"
+
+
+def on_processor(target: Record) -> bool:
+    """Whether the processor computes it, which other machines may have as well; else an accelerator of this one."""
+    return bool(getattr(target, "provider", "cpu") == "cpu")
 
 
 Target = Annotated[Record, BeforeValidator(parse_target), SerializeAsAny()]

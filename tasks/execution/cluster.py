@@ -156,7 +156,8 @@ def _connect(address: str, name: str) -> Any:
             "execution.runner is dask, and Dask is not installed here. Install Slipway with its extra `dask`, on every "
             "machine of the cluster as well; or write runner: threads."
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says on stderr, our errors say in a sentence
+    for logger in ("distributed", "distributed.client"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # what they say on stderr, our errors say in a sentence
     try:
         return Client(address, name=name, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

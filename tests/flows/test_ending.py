@@ -24,8 +24,7 @@ def end(error: BaseException, tmp_path) -> list[str]:
     desk = SimpleNamespace(
         home=SimpleNamespace(root=tmp_path),
         folder=tmp_path,
-        workers=SimpleNamespace(end=lambda: ended.append("workers")),
-        executor=SimpleNamespace(digests={}),
+        executor=SimpleNamespace(digests={}, end=lambda: ended.append("steps")),
     )
     with pytest.raises(type(error)) as caught, ending.told(desk, Story()):
         raise error
@@ -41,10 +40,10 @@ def end(error: BaseException, tmp_path) -> list[str]:
     ],
 )
 def test_what_went_wrong_stands_in_the_report(error, decision, code, reported, tmp_path):
-    assert end(error, tmp_path) == ["workers"]
+    assert end(error, tmp_path) == ["steps"]
     assert reported == [(decision, code)]
 
 
 def test_a_signal_waits_for_no_report(reported, tmp_path):
-    assert end(KeyboardInterrupt(), tmp_path) == ["workers"]
+    assert end(KeyboardInterrupt(), tmp_path) == ["steps"]
     assert reported == []

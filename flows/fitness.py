@@ -67,7 +67,7 @@ def probe(token: str) -> tuple[Facts, str]:
         Its facts, and the name of what it has left in the store itself.
 
     Raises:
-        InputError: it cannot start processes, or has another store.
+        InputError: it cannot start processes, has another store, or is older than its own files.
     """
     if multiprocessing.current_process().daemon:
         raise InputError(
@@ -81,6 +81,10 @@ def probe(token: str) -> tuple[Facts, str]:
     store.write(mark, "{}")
     with Workers(WorkerSettings(count=1, threads=1, log=str(home().logs / "probe.log"))) as workers:
         found: Facts = workers.run("flows.fitness:read_facts", Record(), kind="plain")
+    if found != facts():
+        raise InputError(
+            f"its installation has changed since it was started ({differences(facts(), found)}). Restart it."
+        )
     return found, mark
 
 

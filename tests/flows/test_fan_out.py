@@ -287,6 +287,20 @@ def test_a_worker_with_other_source_is_refused(world, pair, tmp_path):
         extra.kill()
 
 
+def test_a_worker_whose_files_have_changed_since_its_start_is_refused(tmp_path):
+    for room in ("flows", "tasks", "tests"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "goldens"))
+    with dask_world(tmp_path) as world:
+        world.worker(PYTHONPATH=str(tmp_path))
+        with executing(world):
+            pass
+        (tmp_path / "tasks" / "techniques" / "short_mantissa.py").write_text('"""One more."""\n')
+        with pytest.raises(
+            SlipwayError, match=r"has changed since it was started \(Slipway's source .*\)\. Restart it"
+        ):
+            executing(world).__enter__()
+
+
 def test_a_worker_without_slipway_is_refused(world, pair, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['flows'] = None\n")
     extra = world.worker("--no-nanny", PYTHONPATH=str(tmp_path))

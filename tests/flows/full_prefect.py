@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,10 +37,18 @@ class FullServer:
         }
 
     def call(self, path: str, data: dict[str, Any] | None = None) -> Any:
+        """What the server answers; it asks to come again (503) while its SQLite database is busy."""
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(self.api + path, body, headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.loads(reply.read() or "null")
+        for _ in range(30):
+            request = urllib.request.Request(self.api + path, body, headers={"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    return json.loads(reply.read() or "null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+            time.sleep(1)
+        raise AssertionError(f"{path} is never answered")
 
     def press_run(self, deployment: str, parameters: dict[str, Any], message: str = "Run from the Prefect UI") -> str:
         """What its UI sends for the button `Run`; the id of the run."""

@@ -134,8 +134,8 @@ def test_a_version_that_its_trial_refuses_is_refused_and_the_log_is_said_once(mo
 def test_a_refusal_that_ends_a_release_early_is_called_so(monkeypatch, tmp_path):
     monkeypatch.setattr(ending, "summarize", lambda *_: None)
     monkeypatch.setattr(ending, "report", lambda *_: None)
-    workers, executor = SimpleNamespace(end=lambda: None), SimpleNamespace(digests={})
-    desk = SimpleNamespace(home=SimpleNamespace(root=tmp_path), folder=tmp_path, workers=workers, executor=executor)
+    executor = SimpleNamespace(digests={}, end=lambda: None)
+    desk = SimpleNamespace(home=SimpleNamespace(root=tmp_path), folder=tmp_path, executor=executor)
     for error, said in ((Refused("no"), "refused: no"), (Inconclusive("hm"), "inconclusive: hm")):
         story = Story()
         with pytest.raises(Refused), ending.told(desk, story):

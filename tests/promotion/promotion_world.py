@@ -168,3 +168,20 @@ def in_child(action: Callable[[], object]) -> int:
     child.join(60)
     assert child.exitcode is not None
     return child.exitcode
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, phase: str, action: Callable[[], object]) -> None:
+    """Do something in a process that is killed as soon as the journal has this phase."""
+    append = Journal.append
+
+    def append_then_die(self: Journal, event: Any, expected: int | None = None) -> Any:
+        written = append(self, event, expected)
+        if event.phase == phase:
+            die()
+        return written
+
+    def killed() -> None:
+        monkeypatch.setattr(Journal, "append", append_then_die)
+        action()
+
+    assert in_child(killed) == -9

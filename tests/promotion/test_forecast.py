@@ -1,10 +1,9 @@
 """`--dry-run` says what a move or a reconciliation would do, refuses what it would refuse, and changes nothing."""
 
 import pytest
-from promotion_world import ANN, World, die, in_child
+from promotion_world import ANN, World, killed_after
 
 from tasks.foundations.errors import DigestMismatch, InputError, Refused
-from tasks.journal.journal import Journal
 from tasks.promotion.forecast import forecast_promote, forecast_reconcile, forecast_rollback
 from tasks.promotion.moves import promote, rollback
 from tasks.promotion.reconcile import reconcile
@@ -94,19 +93,7 @@ def test_reconcile_does_what_was_foretold(second: World) -> None:
 
 @pytest.mark.parametrize(("phase", "end"), [("intent", "undone"), ("moved", "finished")])
 def test_what_a_killed_move_would_become(second: World, monkeypatch, phase: str, end: str) -> None:
-    append = Journal.append
-
-    def append_then_die(self, event, expected):
-        written = append(self, event, expected)
-        if event.phase == phase:
-            die()
-        return written
-
-    def killed() -> None:
-        monkeypatch.setattr(Journal, "append", append_then_die)
-        promote(second.control, "digits", 3, ANN)
-
-    assert in_child(killed) == -9
+    killed_after(monkeypatch, phase, lambda: promote(second.control, "digits", 3, ANN))
 
     (sentence,) = forecast_reconcile(second.control, "digits")["digits"]
     assert f"the promote of version 3 that ann began stopped after `{phase}`" in sentence and end in sentence

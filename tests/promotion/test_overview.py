@@ -1,10 +1,9 @@
 """The overview of all models says of each what its own status says, without reading all of its journal."""
 
 import pytest
-from promotion_world import ANN, World, die, in_child
+from promotion_world import ANN, World, killed_after
 
 from tasks.foundations.errors import Refused
-from tasks.journal.journal import Journal
 from tasks.promotion.moves import promote, rollback
 from tasks.promotion.overview import overviews
 from tasks.promotion.status import status
@@ -37,19 +36,7 @@ def test_it_follows_registrations_promotions_and_rollbacks(world: World) -> None
 def test_it_sees_a_move_that_was_killed(world: World, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     world.register(1, 2)
     promote(world.control, "digits", 1, ANN)
-    append = Journal.append
-
-    def append_then_die(self, event, expected):
-        written = append(self, event, expected)
-        if event.phase == phase:
-            die()
-        return written
-
-    def killed() -> None:
-        monkeypatch.setattr(Journal, "append", append_then_die)
-        promote(world.control, "digits", 2, ANN)
-
-    assert in_child(killed) == -9
+    killed_after(monkeypatch, phase, lambda: promote(world.control, "digits", 2, ANN))
 
     (warning,) = agrees(world)["warnings"]
     assert f"is at `{phase}`" in warning

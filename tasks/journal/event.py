@@ -6,7 +6,7 @@ slipped in later breaks the chain from there on.
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -74,3 +74,15 @@ class Event(Record):
         del columns["hash"]
         text = json.dumps(columns, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Milestone(NamedTuple):
+    """What counts of an event for an overview: a plain tuple, because there are tens of thousands. See `Event`."""
+
+    model: str
+    serial: int
+    attempt: str
+    kind: Kind
+    phase: Phase
+    version: int
+    digest: str

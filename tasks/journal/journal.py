@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tasks.foundations.errors import Conflict, DigestMismatch, SlipwayError
-from tasks.journal.event import NO_HASH, Event
+from tasks.journal.event import NO_HASH, Event, Milestone
 
 BUSY_SECONDS = 30
 """How long a writer waits for another process's write to the SQLite file."""
@@ -118,23 +118,21 @@ class Journal:
         with self._readable_errors(), self._engine.connect() as connection:
             return sorted(connection.execute(sa.select(table.c.model).distinct()).scalars())
 
-    def milestones(self) -> dict[str, tuple[list[Event], int]]:
+    def milestones(self) -> dict[str, tuple[list[Milestone], int]]:
         """Model -> its registrations and what changed its champion, oldest first, and the serial of its last event.
 
-        For an overview of thousands of versions: one query, and the events are neither validated nor proved.
+        For an overview of thousands of versions: they are neither validated nor proved.
         """
-        deciding = sa.or_(table.c.kind == "registered", table.c.phase.in_(("moved", "undone")))
-        query = table.select().where(deciding).order_by(table.c.model, table.c.serial)
-        newest = sa.select(table.c.model, sa.func.max(table.c.serial)).group_by(table.c.model)
+        columns = table.c
+        deciding = sa.or_(columns.kind == "registered", columns.phase.in_(("moved", "undone")))
+        wanted = sa.select(*(columns[name] for name in Milestone._fields)).where(deciding)
+        newest = sa.select(columns.model, sa.func.max(columns.serial)).group_by(columns.model)
         with self._readable_errors(), self._engine.connect() as connection:
             last = dict(connection.execute(newest).tuples().all())
-            found: dict[str, list[Event]] = {model: [] for model in sorted(last)}
-            rows = connection.execute(query)
-            names = ["schema_version" if name == "schema" else name for name in rows.keys()]  # noqa: SIM118 - a result
-            for row in rows:
-                event = Event.model_construct(**dict(zip(names, row, strict=True)))
-                found[event.model].append(event)
-        return {model: (events, last[model]) for model, events in found.items()}
+            found: dict[str, list[Milestone]] = {model: [] for model in sorted(last)}
+            for row in connection.execute(wanted.order_by(columns.model, columns.serial)):
+                found[row[0]].append(Milestone._make(row))
+        return {model: (milestones, last[model]) for model, milestones in found.items()}
 
     def unsettled(self) -> list[str]:
         """Names of models with an attempt that is neither done nor undone, sorted: one pass over the table.

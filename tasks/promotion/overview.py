@@ -4,11 +4,12 @@ It proves no chain of the journal: `status MODEL` does, and so does every move.
 """
 
 from tasks.foundations.record import Record
-from tasks.journal.event import Event
-from tasks.journal.fold import ModelState, fold
+from tasks.journal.event import Milestone
+from tasks.journal.fold import Standing, fold, standing
 from tasks.promotion.control import Control
 from tasks.promotion.known import has_files, strangers
 from tasks.promotion.observation import unheard
+from tasks.promotion.publish import pointers
 from tasks.promotion.status import Asked, ServerStatus, interrupted, server_status, undone_challenger
 
 
@@ -43,23 +44,34 @@ def overviews(control: Control, asked: Asked) -> list[Overview]:
         control: where production is controlled from.
         asked: what servers have answered.
     """
-    open_ones = set(control.journal.unsettled())
-    return [
-        _overview(control, model, events, last, asked, model in open_ones)
-        for model, (events, last) in control.journal.milestones().items()
-    ]
+    unsettled = set(control.journal.unsettled())
+    found = []
+    for model, (milestones, last_serial) in control.journal.milestones().items():
+        state = standing(milestones)
+        if model in unsettled or _was_undone(milestones, state):
+            found.append(_whole(control, model, asked))
+        else:
+            found.append(_overview(control, model, state, last_serial, asked))
+    return found
 
 
-def _overview(
-    control: Control, model: str, milestones: list[Event], last_serial: int, asked: Asked, is_open: bool
-) -> Overview:
-    state = fold(milestones)
-    events = control.journal.events(model) if is_open or _was_undone(milestones, state) else None
-    if events is not None:
-        state = fold(events)
-    else:  # whose attempts have all ended, which their milestones do not show
-        state = state.model_copy(update={"attempts": {}, "last_serial": last_serial})
+def _was_undone(milestones: list[Milestone], state: Standing) -> bool:
+    """Whether a promotion of the challenger came to nothing: then the journal says why."""
+    return any(each.phase == "undone" and each.version == state.challenger for each in milestones)
+
+
+def _whole(control: Control, model: str, asked: Asked) -> Overview:
+    """Of a model with something to tell, from all of its events."""
+    events = control.journal.events(model)
+    state = fold(events)
+    found = _overview(control, model, state, state.last_serial, asked)
+    told = (*interrupted(state), *undone_challenger(events, model, state.challenger))
+    return found.model_copy(update={"warnings": (*told, *found.warnings)})
+
+
+def _overview(control: Control, model: str, state: Standing, last_serial: int, asked: Asked) -> Overview:
     there = state.previous is not None and has_files(control, state.digests[state.previous])
+    is_newer = any(pointer.serial > last_serial for pointer in pointers(control, model).values())
     return Overview(
         model=model,
         champion=state.champion,
@@ -67,16 +79,7 @@ def _overview(
         challenger=state.challenger,
         versions=len(state.digests),
         servers=tuple(server_status(node, said, model) for node, said in asked if node.serves(model)),
-        warnings=(
-            *strangers(control, model, state),
-            *interrupted(state),
-            *undone_challenger(events or [], model, state.challenger),
-            *unheard(control, model),
-        ),
-        serial=state.last_serial,
+        # Somebody may be moving the model at this moment: what is newer than the journal was is looked at once more.
+        warnings=(*(strangers(control, model) if is_newer else ()), *unheard(control, model)),
+        serial=last_serial,
     )
-
-
-def _was_undone(milestones: list[Event], state: ModelState) -> bool:
-    """Whether a promotion of the challenger came to nothing: then the journal says why."""
-    return any(event.phase == "undone" and event.version == state.challenger for event in milestones)

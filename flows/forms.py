@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 if TYPE_CHECKING:
     from prefect import Flow
 
-Any_ = TypeVar("Any_", bound="Flow[..., Any]")
+AnyFlow = TypeVar("AnyFlow", bound="Flow[..., Any]")
 
 Model = Annotated[str, Field(title="Model", description="Registered name.")]
 Version = Annotated[int, Field(title="Version", ge=1, description="A version that passed its gates.")]
@@ -22,7 +22,7 @@ Reason = Annotated[str, Field(title="Reason", max_length=500, description="Why, 
 DryRun = Annotated[bool, Field(title="Dry run", description="Only say what would be done; change nothing.")]
 
 
-def readable(flow: Any_) -> Any_:
+def readable(flow: AnyFlow) -> AnyFlow:
     """Give the parameters of a flow's form the titles and descriptions of their annotations, and let them be empty."""
     for name, parameter in signature(flow.fn).parameters.items():
         field = _may_be_empty(flow.parameters.properties[name])

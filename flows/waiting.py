@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from flows.work_pools import has_worker
-from tasks.foundations.errors import SlipwayError, StepFailed
+from tasks.foundations.errors import InputError, SlipwayError, StepFailed
 from tasks.hardware.exchange import Listener, read_answer
 from tasks.hardware.order import Answer
 from tasks.store.store import Store
@@ -76,9 +76,12 @@ class Watch:
             time.sleep(POLL_S)
 
     def _answer(self) -> Answer | None:
-        with suppress(SlipwayError):  # the store, too, may be out of reach for a while
+        try:
             return read_answer(self.store, str(self.run))
-        return None
+        except InputError as error:
+            raise StepFailed(str(error)) from error
+        except SlipwayError:  # the store, too, may be out of reach for a while
+            return None
 
     def _give_up(self, state: Any, silent_s: float) -> None:
         if state is None:

@@ -63,9 +63,19 @@ def write_answer(store: Store, run: str, answer: Answer) -> None:
 
 
 def read_answer(store: Store, run: str) -> Answer | None:
-    """The answer of a run, None while there is none."""
+    """The answer of a run, None while there is none.
+
+    Raises:
+        InputError: it is not what this version of Slipway writes.
+    """
     content = store.read(f"answers/{run}.json")
-    return Answer.model_validate_json(content) if content is not None else None
+    try:
+        return Answer.model_validate_json(content) if content is not None else None
+    except ValidationError as error:
+        raise InputError(
+            f"the answer of its machine cannot be read: {error.errors()[0]['msg']}. Install the release's version of "
+            "Slipway on that machine"
+        ) from error
 
 
 class Pulse:

@@ -86,3 +86,19 @@ class Milestone(NamedTuple):
     phase: Phase
     version: int
     digest: str
+
+
+class Outline(NamedTuple):
+    """A model's events in outline.
+
+    Attributes:
+        milestones: what changed its champion, and the registration of its newest version, oldest first.
+        versions: how many were registered.
+        last_serial: serial of the last event.
+        is_settled: whether every attempt has ended.
+    """
+
+    milestones: list[Milestone]
+    versions: int
+    last_serial: int
+    is_settled: bool

@@ -21,7 +21,7 @@ class Standing(Record):
         champion: the version in production, None before the first promotion.
         previous: the version that a plain rollback goes to, None if there is none.
         challenger: the newest registered version, if it was never in production.
-        digests: version -> digest of its bundle.
+        digests: version -> digest of its bundle; of milestones those that were in production, and the newest.
     """
 
     champion: int | None
@@ -74,7 +74,7 @@ def fold(events: Iterable[Event]) -> ModelState:
 
 
 def standing(milestones: Iterable[Milestone]) -> Standing:
-    """Add up the milestones of one model, oldest first: as `fold` of all its events, where none is unfinished.
+    """Add up the milestones of one model, oldest first: as `fold` of all its events where every attempt has ended.
 
     Raises:
         SlipwayError: as `fold` does.

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tasks.foundations.errors import Conflict, DigestMismatch, SlipwayError
-from tasks.journal.event import NO_HASH, Event, Milestone
+from tasks.journal.event import NO_HASH, Event, Milestone, Outline
 
 BUSY_SECONDS = 30
 """How long a writer waits for another process's write to the SQLite file."""
@@ -40,6 +40,11 @@ table = sa.Table(
     sa.Column("hash", sa.String(64), nullable=False),
     sa.Column("schema", sa.Integer, nullable=False),
 )
+
+# An attempt begins with one `intent` and ends with one of the two, also when its id is used again.
+_MOVES = table.c.kind != "registered"
+_BEGUN = sa.func.sum(sa.case((sa.and_(_MOVES, table.c.phase == "intent"), 1), else_=0))
+_ENDED = sa.func.sum(sa.case((sa.and_(_MOVES, table.c.phase.in_(("done", "undone"))), 1), else_=0))
 
 
 class Journal:
@@ -118,32 +123,36 @@ class Journal:
         with self._readable_errors(), self._engine.connect() as connection:
             return sorted(connection.execute(sa.select(table.c.model).distinct()).scalars())
 
-    def milestones(self) -> dict[str, tuple[list[Milestone], int]]:
-        """Model -> its registrations and what changed its champion, oldest first, and the serial of its last event.
-
-        For an overview of thousands of versions: they are neither validated nor proved.
-        """
+    def outlines(self) -> dict[str, Outline]:
+        """Name of each model, sorted -> its events in outline: of thousands of versions in a moment, and not proved."""
         columns = table.c
-        deciding = sa.or_(columns.kind == "registered", columns.phase.in_(("moved", "undone")))
-        wanted = sa.select(*(columns[name] for name in Milestone._fields)).where(deciding)
-        newest = sa.select(columns.model, sa.func.max(columns.serial)).group_by(columns.model)
+        states = sa.select(columns.model, sa.func.max(columns.serial), _BEGUN == _ENDED).group_by(columns.model)
+        first = (
+            sa.select(columns.model, sa.func.min(columns.serial).label("serial"))
+            .where(columns.kind == "registered")
+            .group_by(columns.model, columns.version)
+            .subquery()
+        )
+        newest = sa.select(first.c.model, sa.func.max(first.c.serial)).group_by(first.c.model)
+        is_newest = sa.tuple_(columns.model, columns.serial).in_(newest)
+        deciding = sa.select(*(columns[name] for name in Milestone._fields))
+        deciding = deciding.where(sa.or_(columns.phase.in_(("moved", "undone")), is_newest))
         with self._readable_errors(), self._engine.connect() as connection:
-            last = dict(connection.execute(newest).tuples().all())
-            found: dict[str, list[Milestone]] = {model: [] for model in sorted(last)}
-            for row in connection.execute(wanted.order_by(columns.model, columns.serial)):
-                found[row[0]].append(Milestone._make(row))
-        return {model: (milestones, last[model]) for model, milestones in found.items()}
+            found: dict[str, list[Milestone]] = {}
+            for row in connection.execute(deciding.order_by(columns.model, columns.serial)):
+                found.setdefault(row[0], []).append(Milestone._make(row))
+            versions = sa.select(first.c.model, sa.func.count()).group_by(first.c.model)
+            counts = dict(connection.execute(versions).tuples().all())
+            return {
+                model: Outline(found.get(model, []), counts.get(model, 0), last, bool(settled))
+                for model, last, settled in sorted(connection.execute(states).tuples())
+            }
 
     def unsettled(self) -> list[str]:
-        """Names of models with an attempt that is neither done nor undone, sorted: one pass over the table.
-
-        An attempt begins with one `intent` and ends with one of the two, also when its id is used again.
-        """
-        begun = sa.func.sum(sa.case((table.c.phase == "intent", 1), else_=0))
-        ended = sa.func.sum(sa.case((table.c.phase.in_(("done", "undone")), 1), else_=0))
-        moves = sa.select(table.c.model).where(table.c.kind != "registered").group_by(table.c.model)
+        """Names of models with an attempt that is neither done nor undone, sorted: one pass over the table."""
+        models = sa.select(table.c.model).group_by(table.c.model).having(_BEGUN != _ENDED)
         with self._readable_errors(), self._engine.connect() as connection:
-            return sorted(connection.execute(moves.having(begun != ended)).scalars())
+            return sorted(connection.execute(models).scalars())
 
     def verify(self, model: str) -> list[Event]:
         """Read all events of one model and prove that none was altered, removed or slipped in.

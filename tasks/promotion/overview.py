@@ -4,7 +4,7 @@ It proves no chain of the journal: `status MODEL` does, and so does every move.
 """
 
 from tasks.foundations.record import Record
-from tasks.journal.event import Milestone
+from tasks.journal.event import Milestone, Outline
 from tasks.journal.fold import Standing, fold, standing
 from tasks.promotion.control import Control
 from tasks.promotion.known import has_files, strangers
@@ -44,15 +44,14 @@ def overviews(control: Control, asked: Asked) -> list[Overview]:
         control: where production is controlled from.
         asked: what servers have answered.
     """
-    unsettled = set(control.journal.unsettled())
-    found = []
-    for model, (milestones, last_serial) in control.journal.milestones().items():
-        state = standing(milestones)
-        if model in unsettled or _was_undone(milestones, state):
-            found.append(_whole(control, model, asked))
-        else:
-            found.append(_overview(control, model, state, last_serial, asked))
-    return found
+    return [_overview(control, model, outline, asked) for model, outline in control.journal.outlines().items()]
+
+
+def _overview(control: Control, model: str, outline: Outline, asked: Asked) -> Overview:
+    state = standing(outline.milestones)
+    if not outline.is_settled or _was_undone(outline.milestones, state):
+        return _whole(control, model, outline, asked)
+    return _shown(control, model, outline, state, asked)
 
 
 def _was_undone(milestones: list[Milestone], state: Standing) -> bool:
@@ -60,26 +59,26 @@ def _was_undone(milestones: list[Milestone], state: Standing) -> bool:
     return any(each.phase == "undone" and each.version == state.challenger for each in milestones)
 
 
-def _whole(control: Control, model: str, asked: Asked) -> Overview:
+def _whole(control: Control, model: str, outline: Outline, asked: Asked) -> Overview:
     """Of a model with something to tell, from all of its events."""
     events = control.journal.events(model)
     state = fold(events)
-    found = _overview(control, model, state, state.last_serial, asked)
+    found = _shown(control, model, outline._replace(last_serial=state.last_serial), state, asked)
     told = (*interrupted(state), *undone_challenger(events, model, state.challenger))
     return found.model_copy(update={"warnings": (*told, *found.warnings)})
 
 
-def _overview(control: Control, model: str, state: Standing, last_serial: int, asked: Asked) -> Overview:
+def _shown(control: Control, model: str, outline: Outline, state: Standing, asked: Asked) -> Overview:
     there = state.previous is not None and has_files(control, state.digests[state.previous])
-    is_newer = any(pointer.serial > last_serial for pointer in pointers(control, model).values())
+    is_newer = any(pointer.serial > outline.last_serial for pointer in pointers(control, model).values())
     return Overview(
         model=model,
         champion=state.champion,
         previous=state.previous if there else None,
         challenger=state.challenger,
-        versions=len(state.digests),
+        versions=outline.versions,
         servers=tuple(server_status(node, said, model) for node, said in asked if node.serves(model)),
         # Somebody may be moving the model at this moment: what is newer than the journal was is looked at once more.
         warnings=(*(strangers(control, model) if is_newer else ()), *unheard(control, model)),
-        serial=last_serial,
+        serial=outline.last_serial,
     )

@@ -82,6 +82,14 @@ def test_an_answer_is_there_once_it_is_written(store):
     assert read_answer(store, "run") == answer
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"news": true}', '{"predictions": 3}'])
+def test_an_answer_of_another_version_says_what_to_install(store, content):
+    store.write("answers/run.json", content)
+
+    with pytest.raises(InputError, match="Install the release's version of Slipway"):
+        read_answer(store, "run")
+
+
 def test_a_living_run_is_heard_and_a_dead_one_falls_silent(store):
     listener = Listener(store, "run")
     assert listener.listen() is None

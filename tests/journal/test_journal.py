@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tasks.foundations.errors import Conflict, DigestMismatch, SlipwayError
 from tasks.journal.event import NO_HASH, Event
+from tasks.journal.fold import fold, standing
 from tasks.journal.journal import Journal, table
 
 COLUMNS = [
@@ -205,3 +206,26 @@ def test_unsettled_names_models_with_an_attempt_that_has_not_ended(url: str) -> 
     assert journal.unsettled() == ["again", "open"]
     journal.append(event(model="open", kind="promote", phase="done", attempt="a"))
     assert journal.unsettled() == ["again"]
+
+
+def test_an_outline_stands_for_all_events_of_models_whose_attempts_have_ended(url: str) -> None:
+    journal = Journal(url)
+    assert journal.outlines() == {}
+    for model in ("one", "two"):
+        for version in (1, 2, 3, 1):  # the last is registered once more, which makes it no newer
+            journal.append(event(model=model, kind="registered", phase="done", attempt="r", version=version))
+        for version in (2, 1):
+            for phase in ("intent", "moved", "done"):
+                journal.append(event(model=model, kind="promote", phase=phase, attempt=f"p{version}", version=version))
+    for phase in ("intent", "moved", "undone"):
+        journal.append(event(model="two", kind="rollback", phase=phase, attempt="b", version=2))
+    journal.append(event(model="two", kind="promote", phase="intent", attempt="p3", version=3))
+
+    found = journal.outlines()
+
+    assert [(model, *outline[1:]) for model, outline in found.items()] == [("one", 3, 10, True), ("two", 3, 14, False)]
+    for model, outline in found.items():
+        state = fold(journal.events(model)).model_dump()
+        expected = standing(outline.milestones).model_dump()
+        assert {name: state[name] for name in expected} == expected
+        assert (expected["champion"], expected["previous"], expected["challenger"]) == (1, 2, 3)

@@ -212,11 +212,11 @@ class Store:
     def _upload(self, files: dict[str, Path], digest: str) -> None:
         for name, path in files.items():
             to = f"{self.url}/{self._object(digest)}/{name}"
-            self._remotely(partial(_put, str(path), to))
+            self._send(partial(_put, str(path), to))
 
     def _write(self, name: str, content: str) -> None:
         if self.local is None:
-            self._remotely(lambda system: system.pipe_file(f"{self.url}/{name}", content.encode()))
+            self._send(lambda system: system.pipe_file(f"{self.url}/{name}", content.encode()))
             return
         write_whole(self.local / name, content)
 
@@ -246,6 +246,12 @@ class Store:
                 "they are not used. Remove the folder and run the release again."
             )
 
+    def _send(self, act: Callable[[Any], Any]) -> None:
+        try:
+            self._remotely(act)
+        except FileNotFoundError as error:  # the bucket
+            raise self._unreached(error) from error
+
     def _remotely(self, act: Callable[[Any], Any]) -> Any:
         """Do something with a remote store, again for a while where it does not answer: servers are restarted.
 
@@ -257,7 +263,7 @@ class Store:
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
         attempts = Retrying(
-            retry=retry_if_exception(lambda error: not _is_final(error)),
+            retry=retry_if_exception(lambda error: not (_is_final(error) or _is_forbidden(error))),
             stop=stop_after_delay(self.patience_s),
             wait=wait_exponential(0.2, max=5),
             reraise=True,
@@ -293,6 +299,11 @@ def _size(folder: Path) -> int:
 def _is_final(error: BaseException) -> bool:
     """Whether trying again is in vain, and the error's own kind is told."""
     return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    """Whether the store answers, and to others only."""
+    return isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403)  # S3's, HTTP's
 
 
 def _get(source: str, to: str, system: Any) -> None:

@@ -33,7 +33,7 @@ def test_the_store_lies_in_the_home_unless_a_url_names_another(home, monkeypatch
     [
         ("s3://key:secret@bucket/x", None, "bears credentials"),
         ("warp://x", None, "warp is no kind of store"),
-        ("s3://bucket/x", None, "need s3fs"),
+        ("gs://bucket/x", None, "need gcsfs"),
         (
             "mlflow-artifacts:/slipway",
             "sqlite:///x.db",

@@ -1,9 +1,11 @@
+import http.server
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from tasks.store.digest import digest_entries, digest_folder
 from tasks.store.store import Store
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request, tmp_path):
-    url = str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}-{os.getpid()}"
-    return Store(url, tmp_path / "cache")
+    if request.param == "local":
+        return Store(str(tmp_path / "store"), tmp_path / "cache")
+    root = "memory:/" if request.param == "memory" else request.getfixturevalue("s3")
+    return Store(f"{root}/{tmp_path.name}-{os.getpid()}", tmp_path / "cache")
 
 
 def fill(folder: Path, **files: str) -> Path:
@@ -295,6 +299,44 @@ def test_a_remote_store_that_does_not_answer_is_said_in_a_sentence(tmp_path):
     ):
         with pytest.raises(SlipwayError, match="http://127.0.0.1:9/store does not answer as it should"):
             act()
+
+
+def test_small_files_are_read_as_they_were_written_last(store):
+    assert store.read("actions/x.json") is None
+    for content in ("{}", '{"digest": "1"}'):
+        store.write("actions/x.json", content)
+
+        assert store.read("actions/x.json") == content.encode()
+        assert Store(store.url, store.cache).read("actions/x.json") == content.encode()
+
+
+def test_a_bucket_that_is_not_there_is_said_in_a_sentence(s3, tmp_path):
+    store = Store("s3://no-such-bucket/slipway", tmp_path / "cache", patience_s=0.1)
+
+    assert store.read("actions/x.json") is None
+    for act in (lambda: store.write("x.json", "{}"), lambda: publish(store, a="1")):
+        with pytest.raises(SlipwayError, match=r"s3://no-such-bucket/slipway does not .* bucket does not exist"):
+            act()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_store_that_is_closed_to_this_user_is_not_asked_again(status, tmp_path):
+    asked = []
+
+    class Closed(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(status)
+
+        def log_message(self, *_): ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = Store(f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "cache")
+        with pytest.raises(SlipwayError, match=f"{status}.* its credentials"):
+            store.read("actions/x.json")
+        server.shutdown()
+    assert len(asked) == 1
 
 
 def test_retain_removes_what_machines_have_exchanged(tmp_path):

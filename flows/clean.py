@@ -35,6 +35,8 @@ def clean_up(config: str, *, dry_run: bool) -> dict[str, Any]:
     store = open_store(place)
     control = open_control(place, store)
     notes = [] if dry_run else settle_first(place, control)
+    if store.shared:
+        notes.append(f"Others use the store {store.url} as well, so nothing is removed there.")
     old = sorted(path for path in place.releases(model).glob("*") if path.is_dir())[: -keep.releases]
     with none_running(place):
         versions = _unregister(place, control, model, keep, dry_run)

@@ -37,12 +37,20 @@ class Store:
         url: local path or fsspec URL (`s3://bucket/prefix`, `memory://x`).
         cache: local folder for scratch and fetched artifacts.
         options: what the URL's file system is opened with, credentials for example.
+        shared: whether other installations use it as well, so that what this one does not need is not removed.
         patience_s: how long a remote store may not answer before that is an error.
     """
 
     def __init__(
-        self, url: str, cache: Path, options: Mapping[str, Any] | None = None, patience_s: float = 60.0
+        self,
+        url: str,
+        cache: Path,
+        options: Mapping[str, Any] | None = None,
+        *,
+        shared: bool = False,
+        patience_s: float = 60.0,
     ) -> None:
+        self.shared = shared
         self.patience_s = patience_s
         self.url = url.rstrip("/")
         self._options = dict(options or {})
@@ -152,19 +160,21 @@ class Store:
 
     def sweep_scratch(self) -> None:
         """Remove scratch folders of this machine whose process is gone."""
-        for folder in (self.cache / "scratch").glob(f"*-{platform.node()}-*"):
-            pid = folder.name.partition("-")[0]
-            if pid.isdigit() and not is_alive(int(pid)):
+        for folder in (self.cache / "scratch").glob("*-*-*"):
+            pid, _, host = folder.name.rpartition("-")[0].partition("-")
+            if host == platform.node() and pid.isdigit() and not is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def retain(self, digests: set[str], dry_run: bool = False) -> int:
         """Remove every local artifact and action but those named, and all orders between machines.
 
-        Of a remote store only what was fetched here: others use the store itself.
+        Of a remote store only what was fetched here, of a shared folder nothing: others use the store itself.
 
         Returns:
             The bytes freed, or that would be.
         """
+        if self.shared and self.local is not None:
+            return 0
         objects = [path for path in (self.cache / "objects").glob("*/*") if path.stem not in digests]
         others = [path for path in (self.cache / "actions").glob("*.json") if _digest_of(path) not in digests]
         others += [path for room in EXCHANGED for path in (self.cache / room).glob("*")]
@@ -191,11 +201,7 @@ class Store:
             return False
         if self.local is None or digest in self._verified:
             return True
-        try:
-            self._verify(digest, self.folder(digest))
-        except SlipwayError:
-            return False
-        return True
+        return self._is_in_place(digest, self.cache / self._object(digest))
 
     def _put(self, folder: Path, files: dict[str, Path], digest: str) -> None:
         if self.local is None:
@@ -204,10 +210,22 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         for path in files.values():
             sync(path)
-        if target.exists():  # damaged, or left by a process that died between the rename and the manifest
-            shutil.rmtree(target)
-        folder.rename(target)
+        if not self._is_in_place(digest, target):
+            shutil.rmtree(target, ignore_errors=True)  # damaged
+            try:
+                folder.rename(target)
+            except OSError:  # somebody else has published the same meanwhile
+                if not self._is_in_place(digest, target):
+                    raise
         sync(target.parent)
+
+    def _is_in_place(self, digest: str, folder: Path) -> bool:
+        """Whether the whole content is there, manifest or not; whoever reads it must not find it gone."""
+        try:
+            self._verify(digest, folder)
+        except (SlipwayError, OSError):
+            return False
+        return True
 
     def _upload(self, files: dict[str, Path], digest: str) -> None:
         for name, path in files.items():

@@ -1,6 +1,7 @@
 import http.server
 import json
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -102,6 +103,24 @@ def test_an_artifact_without_manifest_does_not_exist(tmp_path):
     assert (Store(str(tmp_path), tmp_path).path(again.digest) / "a").read_text() == "1"
 
 
+def test_what_another_has_published_meanwhile_is_not_taken_from_under_its_readers(tmp_path, monkeypatch):
+    """Both have looked and found nothing; files of the other are there whole, its manifest not yet."""
+    first, second = (Store(str(tmp_path), tmp_path) for _ in range(2))
+    artifact = publish(first, a="1")
+    Path(f"{artifact.uri}.json").unlink()
+    inode = (Path(artifact.uri) / "a").stat().st_ino
+
+    publish(second, a="1")
+
+    assert (Path(artifact.uri) / "a").stat().st_ino == inode
+    looks = iter([False, True])
+    monkeypatch.setattr(Store, "_is_whole", lambda *_: False)
+    monkeypatch.setattr(Store, "_is_in_place", lambda *_: next(looks))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    publish(second, a="1")  # the other one came between the look and the rename
+    assert (Path(artifact.uri) / "a").stat().st_ino == inode
+
+
 def test_links_are_not_content(tmp_path):
     store = Store(str(tmp_path), tmp_path)
 
@@ -185,6 +204,17 @@ def test_retain_removes_everything_else(tmp_path):
     assert store.path(kept.digest).is_dir()
 
 
+def test_nothing_is_removed_from_a_folder_that_others_use_too(tmp_path):
+    store = Store(str(tmp_path / "share"), tmp_path / "cache", shared=True)
+    artifact = publish(store, a="1")
+    remember(store, action(), artifact)
+    store.write("orders/x.json", "{}")
+
+    assert store.retain(set()) == 0
+    assert lookup(Store(store.url, tmp_path / "cache"), action()) == artifact
+    assert store.read("orders/x.json") == b"{}"
+
+
 def test_scratch_of_a_killed_process_is_swept(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path; from tasks.store.store import Store\n"
@@ -200,9 +230,10 @@ def test_scratch_of_a_killed_process_is_swept(tmp_path):
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_scratch_of_another_machine_is_left_alone(tmp_path):
+@pytest.mark.parametrize("host", ["other-host", f"{platform.node()}-2", f"my-{platform.node()}"])
+def test_scratch_of_another_machine_is_left_alone(host, tmp_path):
     """Its process is alive there, and unknown here."""
-    other = tmp_path / "scratch" / "999999999-other-host-x1"
+    other = tmp_path / "scratch" / f"999999999-{host}-x1"
     other.mkdir(parents=True)
 
     Store(str(tmp_path), tmp_path).sweep_scratch()

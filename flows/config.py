@@ -107,11 +107,16 @@ class Plan(Record):
 
 def model_name(path: Path) -> str:
     """Name of the model that a config is for, as far as the file can be read; else the file's own name."""
+    return written_name(path) or path.stem
+
+
+def written_name(path: Path) -> str | None:
+    """The name that a config says; None where it cannot be read."""
     try:
         name = read(path).content.get("name")
     except InputError:
-        name = None
-    return name if isinstance(name, str) else path.stem
+        return None
+    return name if isinstance(name, str) else None
 
 
 def load(path: Path | str, *, with_files: bool = True) -> Plan:

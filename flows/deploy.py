@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flows.config import Plan, load, model_name
+from flows.config import Plan, load, written_name
 from flows.deployed import Held, create, held, update
 from flows.deployments import Deployment, deployments_of, differences
 from flows.home import config_path, home, prepare_prefect
@@ -160,11 +160,13 @@ def _gone(plans: list[Plan], held: dict[str, Held]) -> list[str]:
 
 
 def _is_gone(model: str, release: Held | None) -> bool:
-    """A file in a folder that this machine does not have belongs to another machine, whose business it is."""
+    """Only what is known to be gone is: a file in another machine's folder, or one that is being edited, is not."""
     if release is None:
-        return True
+        return False
     path = config_path(release.content.parameters.get("config", ""))
-    return path.parent.is_dir() and not (path.is_file() and model_name(path) == model)
+    if not path.is_file():
+        return path.parent.is_dir()
+    return written_name(path) not in (model, None)
 
 
 def _compare(

@@ -192,6 +192,26 @@ def test_a_deployment_of_a_folder_that_is_not_here_is_another_machines(
     assert set(server.deployments("far")) == set(FLOWS)
 
 
+def test_a_config_that_cannot_be_read_at_this_moment_is_not_gone(
+    new_installation: Installation, server: Server, deploy
+):
+    path = new_installation.folder / "prod.yaml"
+    Path(new_installation.config(name="edited")).rename(path)
+    deploy(str(path))
+    path.write_text("name: [edited\n")
+
+    assert deploy(new_installation.config(name="near"))["removed"] == []
+    assert set(server.deployments("edited")) == set(FLOWS)
+
+
+def test_what_nobody_can_tell_the_config_of_is_left_alone(new_installation: Installation, server: Server, deploy):
+    deploy(new_installation.config(name="torn"))
+    server.call(f"/deployments/{server.deployments('torn')['release']['id']}", method="DELETE")
+
+    assert deploy(new_installation.config(name="near"))["removed"] == []
+    assert set(server.deployments("torn")) == set(FLOWS) - {"release"}
+
+
 def test_deployments_that_slipway_did_not_make_are_left_alone(new_installation: Installation, server: Server, deploy):
     flow = server.call("/flows/", {"name": "release"})["id"]
     server.call("/deployments/", {"name": "theirs", "flow_id": flow, "tags": ["slip"], "entrypoint": "x.y"})

@@ -8,10 +8,11 @@ import base64
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flows.home import Home
 from tasks.foundations.errors import InputError
+from tasks.registry.connection import without_password
 from tasks.store.store import Store
 
 URL = "SLIPWAY_STORE_URL"
@@ -32,25 +33,28 @@ def open_store(home: Home) -> Store:
     if urlsplit(url).password or "@" in urlsplit(url).netloc:
         raise InputError(f"{URL} bears credentials, which logs would show. Give them as the store's own variables do.")
     if url.startswith(PROXIED):
-        return Store(_proxy(url), home.store, _credentials())
+        server = os.environ.get("MLFLOW_TRACKING_URI", "")
+        return Store(_proxy(url, server), home.store, _credentials(server), shared=True)
     _check_protocol(url)
-    return Store(url if "://" in url else str(Path(url).expanduser().resolve()), home.store)
+    return Store(url if "://" in url else str(Path(url).expanduser().resolve()), home.store, shared=True)
 
 
-def _proxy(url: str) -> str:
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+def _proxy(url: str, server: str) -> str:
+    """The address without user and password, since it stands in every artifact."""
     if not server.startswith(("http://", "https://")):
         raise InputError(
             f"{URL} is {url}, so MLFLOW_TRACKING_URI must be the address of an MLflow server. "
-            f"It is {server or 'not set'}."
+            f"It is {without_password(server) or 'not set'}."
         )
-    return server.rstrip("/") + PROXY + url.removeprefix(PROXIED).strip("/")
+    return without_password(server).rstrip("/") + PROXY + url.removeprefix(PROXIED).strip("/")
 
 
-def _credentials() -> dict[str, Any]:
-    """MLflow's own variables, as the client of its server sends them."""
-    user, password = (os.environ.get(f"MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD"))
-    if not user or password is None:
+def _credentials(server: str) -> dict[str, Any]:
+    """MLflow's own variables, or what its address bears, as the client of its server sends them."""
+    parts = urlsplit(server)
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or unquote(parts.username or "")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD", unquote(parts.password or ""))
+    if not user:
         return {}
     words = base64.b64encode(f"{user}:{password}".encode()).decode()
     return {"client_kwargs": {"headers": {"Authorization": f"Basic {words}"}}}

@@ -39,6 +39,7 @@ def test_the_store_lies_in_the_home_unless_a_url_names_another(home, monkeypatch
             "sqlite:///x.db",
             "must be the address of an MLflow server. It is sqlite:///x.db",
         ),
+        ("mlflow-artifacts:/slipway", "postgresql://ann:secret@db/x", r"It is postgresql://db/x\.$"),
     ],
 )
 def test_what_cannot_be_a_store_is_refused(home, monkeypatch, url, tracking, says):
@@ -84,3 +85,23 @@ def test_mlflows_proxied_artifacts_are_asked_with_its_own_credentials(home, monk
         server.shutdown()
     path = "/api/2.0/mlflow-artifacts/artifacts/slipway/actions/x.json"
     assert heard == [("PUT", path, "Basic YW5uOnNlY3JldA==")]
+
+
+def test_a_password_in_the_address_of_mlflow_stands_nowhere_in_the_store(home, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_STORE_URL", "mlflow-artifacts:/slipway")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:p%40ss@mlflow.example.com:5000")
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+    store = open_store(home)
+
+    assert store.url == "https://mlflow.example.com:5000/api/2.0/mlflow-artifacts/artifacts/slipway"
+    assert store._options == {"client_kwargs": {"headers": {"Authorization": "Basic YW5uOnBAc3M="}}}
+
+
+def test_a_store_that_a_url_names_is_shared(home, monkeypatch):
+    monkeypatch.delenv("SLIPWAY_STORE_URL", raising=False)
+    assert not open_store(home).shared
+    for url in (str(home.root / "shared"), "memory://somewhere"):
+        monkeypatch.setenv("SLIPWAY_STORE_URL", url)
+        assert open_store(home).shared

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 FLOW = "hardware"
+MEASURE_S = 3600.0  # that measuring may take, and waiting for others who measure on that machine
 DESCRIPTION = (
     "Predicts and measures on the machines of the work pool **{pool}**, for releases whose targets name it. Started by "
     "releases; nobody needs to press `Run`."
@@ -109,7 +110,7 @@ def _wait(desk: Desk, order: Order, stage: str) -> Answer:
         run=run,
         pool=pool,
         patience_s=desk.config.execution.machine_wait_s,
-        limit_s=order.step_timeout_s * (2 * len(order.candidates) + 1),
+        limit_s=order.step_timeout_s * 2 * (len(order.candidates) + 1) + MEASURE_S,
         tell=lambda text: desk.executor.observer.update(stage, None, text),
     )
     answer = watch.answer()

@@ -14,6 +14,7 @@ import httpx
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from pydantic import Field
 
@@ -178,7 +179,7 @@ def _limit(executor: Executor) -> Iterator[None]:
     with ExitStack() as held:
         try:
             _take(held, name)
-        except (httpx.HTTPError, RuntimeError, TimeoutError) as error:
+        except (httpx.HTTPError, RuntimeError, TimeoutError, ConcurrencySlotAcquisitionError) as error:
             executor.observer.log(f"Prefect's limit {name} cannot be had ({error or type(error).__name__}).")
         yield
         with suppress(httpx.HTTPError, RuntimeError):  # its lease ends by itself

@@ -16,6 +16,10 @@ from tasks.store.store import Store
 POLL_S = 1.0
 
 
+class _TooLong(StepFailed):
+    """A run that lives, and takes longer than it may."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """A run that was asked for.
@@ -25,7 +29,7 @@ class Watch:
         run: id of the flow run.
         pool: whose workers can take it.
         patience_s: how long nobody may be heard of: no worker that could take it, no sign of life of the run.
-        limit_s: how long it may take altogether.
+        limit_s: how long it may wait for a free worker, and then how long it may take.
         tell: told what the machine says of itself.
     """
 
@@ -46,10 +50,13 @@ class Watch:
 
         try:
             return self._wait()
+        except _TooLong as error:  # it lives: its worker ends it
+            self._end(Cancelling(message=str(error)))
+            raise
         except StepFailed as error:
             self._end(Crashed(message=str(error)))
             raise
-        except BaseException:  # Ctrl-C: its worker ends it
+        except BaseException:  # Ctrl-C: as above
             self._end(Cancelling(message="The release was ended."))
             raise
 
@@ -61,6 +68,7 @@ class Watch:
             if state is not None and state.type != known:  # taken by a worker, begun: a sign of life like any other
                 known = state.type
                 listener.hear()
+                deadline = time.monotonic() + self.limit_s
             answer = self._answer()
             if answer is not None:
                 return answer
@@ -72,16 +80,20 @@ class Watch:
             if listener.silent_s > self.patience_s:
                 self._give_up(state, listener.silent_s)
             if time.monotonic() > deadline:
-                raise StepFailed(f"its machine has not ended within {self.limit_s:.0f} s; its run was cancelled")
+                raise _TooLong(f"its machine has not ended within {self.limit_s:.0f} s; its run was cancelled")
             time.sleep(POLL_S)
 
     def _answer(self) -> Answer | None:
         try:
             return read_answer(self.store, str(self.run))
-        except InputError as error:
-            raise StepFailed(str(error)) from error
+        except InputError:  # perhaps half-written: not every kind of store replaces a file at once
+            time.sleep(POLL_S)
         except SlipwayError:  # the store, too, may be out of reach for a while
             return None
+        try:
+            return read_answer(self.store, str(self.run))
+        except InputError as error:
+            raise StepFailed(str(error)) from error
 
     def _give_up(self, state: Any, silent_s: float) -> None:
         if state is None:
@@ -106,28 +118,36 @@ class Watch:
         """The run's state; None where the server cannot be reached."""
         import httpx
         from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
 
         try:
             with get_client(sync_client=True) as client:
                 return client.read_flow_run(self.run).state
+        except ObjectNotFound as error:
+            raise StepFailed(
+                "its run is not there any more: somebody has deleted it, or Prefect's server has lost its database. "
+                "Release again; what was finished is reused"
+            ) from error
         except (httpx.HTTPError, RuntimeError):  # the latter where it does not even tell its version
             return None
 
     def _has_worker(self) -> bool:
         import httpx
         from prefect.client.orchestration import get_client
+        from prefect.exceptions import PrefectException
 
         try:
             with get_client(sync_client=True) as client:
                 return has_worker(client, self.pool)
-        except (httpx.HTTPError, RuntimeError):
+        except (httpx.HTTPError, RuntimeError, PrefectException):
             return False
 
     def _end(self, state: Any) -> None:
         import httpx
         from prefect.client.orchestration import get_client
+        from prefect.exceptions import PrefectException
 
-        with suppress(httpx.HTTPError, RuntimeError), get_client(sync_client=True) as client:
+        with suppress(httpx.HTTPError, RuntimeError, PrefectException), get_client(sync_client=True) as client:
             found = client.read_flow_run(self.run).state
             if found is None or not found.is_final():
                 client.set_flow_run_state(self.run, state, force=True)

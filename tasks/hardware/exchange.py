@@ -140,6 +140,9 @@ class Listener:
             return None
         if content is None or content == self._last:
             return None
+        try:
+            text = str(json.loads(content)["text"])
+        except (ValueError, KeyError, TypeError):  # half-written: not every kind of store replaces a file at once
+            return None
         self._last, self._heard = content, time.monotonic()
-        text: str = json.loads(content)["text"]
         return text

@@ -109,6 +109,16 @@ def test_a_living_run_is_heard_and_a_dead_one_falls_silent(store):
     assert listener.silent_s > silent and heard < 10
 
 
+@pytest.mark.parametrize("content", ["", '{"beat": 3, "te', "[]", "{}"])
+def test_a_beat_that_is_read_while_it_is_written_is_none(store, content):
+    listener = Listener(store, "run")
+    store.write("pulses/run.json", content)
+    assert listener.listen() is None
+
+    store.write("pulses/run.json", '{"beat": 3, "text": "measure"}')
+    assert listener.listen() == "measure"
+
+
 def test_whoever_begins_to_listen_late_does_not_take_an_old_beat_for_two(store):
     with pulse(store, "run", every_s=60):
         pass

@@ -99,8 +99,12 @@ def unfit_form(chain: list[Any], target: Any) -> str | None:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a chain comes to: its steps up to the SavedModel, that form, and the steps from there to each other form."""
+    """What a chain comes to: its steps up to the SavedModel, that form, and the steps from there to each other form.
 
+    `before` is what the first of them needs beside a model: where that fails, the reason stands there.
+    """
+
+    before: list[Future]
     training: list[Future]
     saved_model: Artifact | Future
     onward: dict[str, list[Future]]
@@ -117,9 +121,12 @@ class _Making:
     def make(self, name: str, chain: list[Any]) -> _Made:
         """Submit the steps of a chain, with a bridge before and a conversion after the training techniques."""
         model: Artifact | Future = self._reference
-        form, steps = self._reference.format, []
+        form = self._reference.format
+        before: list[Future] = []
+        steps: list[Future] = []
         for technique in (each for each in chain if each.level == "training"):
             if technique.place == "distillation":
+                before += self._teacher.values()
                 steps.append(self._compress(name, technique, model, teacher=self._teacher))
                 form = "keras"
             else:
@@ -132,7 +139,7 @@ class _Making:
         onward = {"onnx": self._in_onnx(name, last, model)} if "onnx" in self._wanted else {}
         if "litert" in self._wanted and not last:
             onward["litert"] = [self._convert(name, model, "litert")]
-        return _Made(steps, model, onward)
+        return _Made(before, steps, model, onward)
 
     def _in_onnx(self, name: str, techniques: list[Any], model: Artifact | Future) -> list[Future]:
         steps = [self._convert(name, model, "onnx")]
@@ -190,7 +197,7 @@ def _ask(desk: Desk, name: str, place: str, made: _Made, dataset: Artifact) -> _
             rehearse.submit(desk.executor, name, place, target, model, dataset, desk.config.name, desk.config.task),
         ]
     )
-    return _Pending(name, place, [*made.training, *onward], model, here)
+    return _Pending(name, place, [*made.before, *made.training, *onward], model, here)
 
 
 def _settle(desk: Desk, pending: _Pending) -> Contestant:

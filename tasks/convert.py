@@ -33,6 +33,7 @@ def convert(executor: Executor, candidate: str, model: Artifact, dataset: Artifa
         rooms=("techniques", "models", "data") if promising else ("models", "data"),
         libraries=LIBRARIES[form],
         candidate=candidate,
+        once=True,  # of chains that share their training
         travels=True,
     )
     return executor.produce(

@@ -134,7 +134,8 @@ class _Site:
                     continue
                 if not running and time.monotonic() - self._rested < IDLE_S:
                     continue
-            leave(release)
+                _sites.pop(release, None)  # a step that comes now gets a new one
+            self.end()
 
     def _is_wanted(self, key: str) -> bool:
         task = self._worker.state.tasks.get(key)

@@ -100,9 +100,12 @@ class Cluster:
 
     def _result(self, future: Any) -> Any:
         while True:
+            was_over = future.done()
             try:
                 return future.result(timeout=POLL_S)
-            except TimeoutError:
+            except TimeoutError as error:
+                if was_over:  # then it is the function's own
+                    raise self._explained(error) from error
                 self._check_peopled()
             except CancelledError:
                 raise self._cut_off() from None
@@ -116,17 +119,22 @@ class Cluster:
         if self._ended:
             raise self._cut_off()
         with self._lock:
-            now = time.monotonic()
-            if now - self._looked >= LOOK_S:
-                self._looked = now
-                if self._client.status == "running" and self.slots():
-                    self._peopled = now
-            lonely_s = now - self._peopled
-        if lonely_s > self._patience_s + LOOK_S:
+            is_due = time.monotonic() - self._looked >= LOOK_S
+            if is_due:
+                self._looked = time.monotonic()
+        if is_due and self._has_workers():
+            self._peopled = time.monotonic()
+        if time.monotonic() - self._peopled > self._patience_s + LOOK_S:
             raise StepFailed(
                 f"the Dask cluster at {self.address} has had no worker for {self._patience_s:.0f} s "
                 "(execution.machine_wait_s). Start some, then release again; finished steps are reused."
             )
+
+    def _has_workers(self) -> bool:
+        try:
+            return self._client.status == "running" and bool(self.slots())
+        except Exception:  # noqa: BLE001 - of every kind where the connection is lost at this moment
+            return False
 
     def _cut_off(self) -> StepFailed:
         if self._ended:

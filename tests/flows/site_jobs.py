@@ -79,3 +79,8 @@ def _note(errand: Errand) -> None:
     path = notes / f"{errand.text}-{os.getpid()}-{time.monotonic_ns()}"
     path.with_name(f".{path.name}").write_text(json.dumps(who))
     path.with_name(f".{path.name}").rename(path)
+
+
+def run_into_a_timeout() -> None:
+    """As a file system does that cannot be reached."""
+    raise TimeoutError("the disk is slow")

@@ -3,24 +3,28 @@
 import json
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from distributed.comm import CommClosedError
 
 from flows.fan_out import dispatch_of
 from flows.fitness import facts
 from flows.home import Home
 from flows.site import Assignment, carry_out
 from flows.storage import open_store
+from tasks.execution.cluster import Cluster
 from tasks.execution.settings import Execution
 from tasks.execution.steps import Executor, Step
 from tasks.foundations.errors import NotApplicable, SlipwayError, StepFailed, TimedOut, WorkerKilled
 from tasks.foundations.worker_process import WorkerSettings
 from tasks.foundations.workers import Workers
 from tasks.store.store import Store
+from tests.flows import site_jobs
 from tests.flows.dask_world import dask_world
 from tests.flows.full_prefect import until
 from tests.flows.installation import ROOT
@@ -246,6 +250,23 @@ def test_a_scheduler_that_is_gone_is_named(tmp_path):
         world.scheduler.kill()
         with pytest.raises(StepFailed, match=f"the Dask scheduler at {world.address} does not answer any more"):
             asked.result(120)
+
+
+def test_a_function_that_runs_into_a_timeout_of_its_own_has_failed(world, pair):
+    """It is not the timeout of who waits for it."""
+    with Cluster(world.address, "t", 60) as cluster, pytest.raises(StepFailed, match="TimeoutError: the disk is slow"):
+        cluster.call(site_jobs.run_into_a_timeout)
+
+
+def test_a_look_that_the_network_cuts_off_is_as_good_as_no_worker(world, pair, monkeypatch):
+    def cut_off(self):
+        raise CommClosedError("in <TCP ...>")
+
+    monkeypatch.setattr("tasks.execution.cluster.LOOK_S", 0.1)
+    monkeypatch.setattr("tasks.execution.cluster.POLL_S", 0.1)
+    monkeypatch.setattr(Cluster, "slots", cut_off)
+    with Cluster(world.address, "t", 0.3) as cluster, pytest.raises(StepFailed, match="has had no worker for 0 s"):
+        cluster.call(time.sleep, 30)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 import click
 
+from tasks.foundations.json_lines import FORMAT, line
+
 
 def show(answer: dict[str, Any], as_json: bool) -> int:
     """Print an answer, and its error on stderr; gives the exit code, not 0 where the answer could not be written.
@@ -51,8 +53,10 @@ def unwritten(error: Exception, done: str) -> int:
 
 
 def _say(sentence: str, word: str = "error") -> None:
+    as_json = os.environ.get(FORMAT) == "json"
+    level = "error" if word == "error" else "warning"
     try:
-        click.echo(f"{word}: {sentence}", err=True)
+        click.echo(line(level, sentence, {}) if as_json else f"{word}: {sentence}", err=True)
     except OSError:  # there is nowhere left to say it
         _mute(sys.stderr)
 

@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tasks.foundations.errors import InputError
-from tasks.foundations.json_lines import line
+from tasks.foundations.json_lines import FORMAT, line
 from tasks.foundations.tracing import Traces
 
 if TYPE_CHECKING:
     from tasks.reports.display import Display
 
-FORMAT = "SLIPWAY_LOG_FORMAT"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 

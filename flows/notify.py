@@ -93,7 +93,10 @@ def _services(addresses: list[str]) -> list[Any]:
 
 
 def _send(service: Any, title: str, text: str) -> bool:
+    import apprise
+
+    one = apprise.Apprise(servers=[service])  # turns text into what the service takes, HTML for mail
     try:
-        return bool(service.notify(title=title, body=text))
+        return bool(one.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT))
     except Exception:  # noqa: BLE001 - a hundred services, each with errors of its own; the caller says which one
         return False

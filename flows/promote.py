@@ -12,7 +12,7 @@ from flows.forms import DryRun, Model, Reason, Version, readable
 from flows.home import home
 from flows.messages import moved_message
 from flows.notify import send
-from flows.say import say
+from flows.say import refusals_told, say
 from tasks.promote import promote as promote_version
 from tasks.promotion.control import Order
 
@@ -38,6 +38,7 @@ def promote(model: Model, version: Version, reason: Reason = "", force: Force = 
         return say(model, "dry-run", forecast_move(model, version, reason=reason, force=force)["text"].splitlines())
     control = control_with_registry(home())
     order = Order(actor=run_actor(), reason=reason, force=force, run=run_id())
-    move = promote_version(control, model, version, order)
+    with refusals_told(model, order):
+        move = promote_version(control, model, version, order)
     unsent = send(moved_message(move, order))
     return say(model, "move", [move.message, *move.warnings, *unsent, *settle_first(home(), control)])

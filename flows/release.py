@@ -96,8 +96,8 @@ def release(  # noqa: PLR0913 - a form of the UI is flat
                 _publish_report(desk, story)
         finally:
             desk.observer.end(story.version, story.decision, story.exit_code)
-        for unsent in send(_message(desk, story)):
-            desk.observer.log(unsent)
+            for unsent in send(_message(desk, story)):  # also where the report could not be written
+                desk.observer.log(unsent)
         if story.exit_code:
             raise ENDINGS[story.exit_code](story.decision)
 

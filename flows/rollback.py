@@ -12,7 +12,7 @@ from flows.forms import DryRun, Model, Reason, readable
 from flows.home import home
 from flows.messages import moved_message
 from flows.notify import send
-from flows.say import say
+from flows.say import refusals_told, say
 from tasks.promotion.control import Order
 from tasks.rollback import rollback as roll_back
 
@@ -37,6 +37,7 @@ def rollback(model: Model, to: To = None, reason: Reason = "", dry_run: DryRun =
         return say(model, "dry-run", forecast_way_back(model, to)["text"].splitlines())
     control = control_with_registry(home())
     order = Order(actor=run_actor(), reason=reason, run=run_id())
-    move = roll_back(control, model, order, to)
+    with refusals_told(model, order):
+        move = roll_back(control, model, order, to)
     unsent = send(moved_message(move, order))
     return say(model, "move", [move.message, *move.warnings, *unsent, *settle_first(home(), control)])

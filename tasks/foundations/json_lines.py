@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+FORMAT = "SLIPWAY_LOG_FORMAT"
 FIELDS = ("run", "model", "version", "candidate", "stage", "event")
 """What a line may speak of, beside its time, level and message; absent where it speaks of none."""
 

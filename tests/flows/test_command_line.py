@@ -202,3 +202,15 @@ def test_notes_stand_on_stderr_where_stdout_is_for_a_script(capsys, as_json):
     assert out == (
         '{"exit_code": 3, "notes": ["half of train stands in test"], "error": "refused"}\n' if as_json else ""
     )
+
+
+def test_where_logs_are_lines_of_json_errors_and_notes_are_so_too(capsys, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_LOG_FORMAT", "json")
+
+    show({"exit_code": 2, "error": "There is no model.", "notes": ["one was settled"]}, as_json=True)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("warning", "one was settled"),
+        ("error", "There is no model."),
+    ]

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.flows.full_prefect import PREFECT, full_server, process, until
 from tests.flows.installation import Installation
+from tests.flows.webhook import webhook
 
 pytestmark = pytest.mark.slow
 
@@ -88,13 +90,17 @@ def test_moves_are_served_without_a_work_pool(released, server, deployed):
     script = deployed.folder / "served.py"
     script.write_text(SERVED)
     environment = {**deployed.environment, **server.environment, "PREFECT_API_URL": server.api}
-    with process([sys.executable, str(script)], environment, deployed.folder / "served.log"):
+    with webhook() as (address, told), ExitStack() as stack:
+        environment["SLIPWAY_NOTIFY"] = address
+        stack.enter_context(process([sys.executable, str(script)], environment, deployed.folder / "served.log"))
         until(lambda: _is_there(server, "rollback/served"), "nothing is served", 60)
         moved = server.ended(server.press_run("promote/served", {"model": "tiny", "version": 1, "reason": "again"}))
         refused = server.ended(server.press_run("rollback/served", {"model": "tiny", "reason": "p99"}))
     assert (moved["state_type"], moved["name"]) == ("COMPLETED", "promote tiny 1 (Prefect UI: again)")
     until(lambda: "tiny 1 is in production already." in server.logs(moved["id"]), "the log does not say it", 30)
     assert refused["state_type"] == "FAILED" and "has no version before it" in refused["state"]["message"]
+    (message,) = told
+    assert message["title"] == "tiny: refused" and message["message"].endswith("by Prefect UI: p99")
 
 
 def _is_there(server, name):

@@ -1,17 +1,16 @@
 """People are told of what they asked for, addresses are never shown, and nothing fails because nobody listens."""
 
-import http.server
-import json
+import os
 import re
-import threading
 from collections.abc import Iterator
 
 import pytest
 
-from flows import follow, notify
+from flows import follow, notify, say
 from flows.messages import moved_message, refused_message, release_message
 from tasks.foundations.errors import InputError, Refused
 from tasks.promotion.control import Move, Order
+from tests.flows.webhook import webhook
 
 ORDER = Order(actor="ann", reason="p99 too high")
 MOVE = Move(
@@ -28,23 +27,10 @@ MOVE = Move(
 @pytest.fixture
 def heard(monkeypatch) -> Iterator[list[dict[str, str]]]:
     """What a webhook is told."""
-    messages: list[dict[str, str]] = []
-
-    class Webhook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("SLIPWAY_NOTIFY", f"json://127.0.0.1:{server.server_address[1]}/hook")
+    with webhook() as (address, messages):
+        monkeypatch.setenv("SLIPWAY_NOTIFY", address)
         monkeypatch.delenv("SLIPWAY_NOTIFY_ON", raising=False)
         yield messages
-        server.shutdown()
 
 
 def test_a_move_is_told_with_who_and_why(heard):
@@ -53,6 +39,27 @@ def test_a_move_is_told_with_who_and_why(heard):
     (message,) = heard
     assert message["title"] == "digits 2 rolled back"
     assert message["message"] == "digits is back from version 2 to version 1.\nby ann: p99 too high"
+
+
+def test_a_service_that_takes_html_gets_the_text_and_no_markup_of_its_writer(heard, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_NOTIFY", os.environ["SLIPWAY_NOTIFY"] + "?format=html")
+
+    notify.notify("promoted", "t", 'one\ntwo: <a href="http://evil">three</a>')
+
+    (message,) = heard
+    assert re.search(r"one<br ?/>\s*two", message["message"]) and "<a" not in message["message"]
+    assert "&lt;a" in message["message"]
+
+
+def test_a_refusal_in_a_flow_is_told_and_goes_on(heard, monkeypatch):
+    monkeypatch.setattr(say, "write", lambda *_: None)
+
+    with pytest.raises(Refused), say.refusals_told("digits", ORDER):
+        raise Refused("digits 2 was taken out of production by a rollback.")
+
+    (message,) = heard
+    assert message["title"] == "digits: refused"
+    assert message["message"] == "digits 2 was taken out of production by a rollback.\nby ann: p99 too high"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +93,6 @@ def test_only_wanted_events_are_told(heard, monkeypatch):
 
 
 def test_addresses_may_come_from_a_file(heard, monkeypatch, tmp_path):
-    import os
-
     file = tmp_path / "addresses"
     file.write_text(f"# the team\n{os.environ['SLIPWAY_NOTIFY']}\n\n")
     monkeypatch.delenv("SLIPWAY_NOTIFY")
@@ -97,8 +102,6 @@ def test_addresses_may_come_from_a_file(heard, monkeypatch, tmp_path):
 
 
 def test_an_address_that_does_not_answer_is_named_by_number_alone(heard, monkeypatch):
-    import os
-
     monkeypatch.setenv("SLIPWAY_NOTIFY", f"json://ann:hunter2@127.0.0.1:9/hook {os.environ['SLIPWAY_NOTIFY']}")
 
     (failure,) = notify.notify("promoted", "t", "x")

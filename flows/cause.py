@@ -38,7 +38,8 @@ def cause() -> str:
         return CAUSES["SCHEDULE"]
     if run.created_by is not None and run.created_by.type in CAUSES:
         return CAUSES[run.created_by.type]
-    return UI if UI in _first_message(run.id) else "API"
+    said = _first_message(run.id)
+    return UI if said == "" or UI in (said or "") else "API"
 
 
 def run_actor() -> str:
@@ -64,10 +65,10 @@ def _run() -> Any:
 
 
 @cache
-def _first_message(run: UUID) -> str:
-    """What was said when the run was created."""
+def _first_message(run: UUID) -> str | None:
+    """What was said when the run was created: its UI's `Quick run` names itself, its form sends an empty message."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         states = client.read_flow_run_states(run)
-    return min(states, key=lambda state: state.timestamp).message or "" if states else ""
+    return min(states, key=lambda state: state.timestamp).message if states else None

@@ -22,12 +22,29 @@ os.register_at_fork(after_in_child=gc.disable)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="Write the golden files anew instead of comparing.")
+    parser.addoption("--one-of-each-kind", action="store_true", help="Of slow cases run the first of each kind only.")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests first: begun last, one would run alone while the other process has nothing to do."""
+    if config.getoption("--one-of-each-kind"):
+        _leave_one_of_each_kind(config, items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def _leave_one_of_each_kind(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kinds: set[object] = set()
+    left = []
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        kind = mark and (mark.args[0] if mark.args else item.path)
+        if kind in kinds:
+            left.append(item)
+        elif kind:
+            kinds.add(kind)
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture

@@ -50,8 +50,8 @@ class FullServer:
             time.sleep(1)
         raise AssertionError(f"{path} is never answered")
 
-    def press_run(self, deployment: str, parameters: dict[str, Any], message: str = "Run from the Prefect UI") -> str:
-        """What its UI sends for the button `Run`; the id of the run."""
+    def press_run(self, deployment: str, parameters: dict[str, Any], message: str | None = "") -> str:
+        """What its UI sends for the form behind the button `Run`; the id of the run."""
         found = self.call(f"/deployments/name/{deployment}")["id"]
         state = {"type": "SCHEDULED", "message": message}
         run = self.call(f"/deployments/{found}/create_flow_run", {"state": state, "parameters": parameters})

@@ -13,6 +13,7 @@ from tests.flows.webhook import webhook
 
 pytestmark = pytest.mark.slow
 
+QUICK_RUN = "Run from the Prefect UI with defaults"
 SERVED = """\
 from prefect import serve
 from flows.promote import promote
@@ -77,7 +78,7 @@ def test_a_schedule_starts_runs(released, server):
 def test_a_dry_run_changes_nothing_and_says_what_would_be(released, server, deployed):
     before = deployed.status()["journal"]
 
-    run = server.ended(server.press_run("release/tiny", {"dry_run": True}, message="nightly"))
+    run = server.ended(server.press_run("release/tiny", {"dry_run": True}, message=None))
 
     assert (run["state_type"], run["name"]) == ("COMPLETED", "release tiny (API)")
     foretold = "tiny: version 1 is in production; a version of winners that pass takes its place"
@@ -94,7 +95,8 @@ def test_moves_are_served_without_a_work_pool(released, server, deployed):
         environment["SLIPWAY_NOTIFY"] = address
         stack.enter_context(process([sys.executable, str(script)], environment, deployed.folder / "served.log"))
         until(lambda: _is_there(server, "rollback/served"), "nothing is served", 60)
-        moved = server.ended(server.press_run("promote/served", {"model": "tiny", "version": 1, "reason": "again"}))
+        parameters = {"model": "tiny", "version": 1, "reason": "again"}
+        moved = server.ended(server.press_run("promote/served", parameters, QUICK_RUN))
         refused = server.ended(server.press_run("rollback/served", {"model": "tiny", "reason": "p99"}))
     assert (moved["state_type"], moved["name"]) == ("COMPLETED", "promote tiny 1 (Prefect UI: again)")
     until(lambda: "tiny 1 is in production already." in server.logs(moved["id"]), "the log does not say it", 30)

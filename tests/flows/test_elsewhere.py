@@ -12,7 +12,7 @@ import pytest
 from tests.flows.full_prefect import PREFECT, full_server, process, until
 from tests.flows.installation import Installation
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("another machine")
 
 TARGETS = {"cpu": {"runtime": "onnxruntime"}, "edge": {"runtime": "onnxruntime", "threads": 2, "work_pool": "edge"}}
 GATES = [{"metric": "accuracy", "max_drop": 0.15}, {"metric": "accuracy", "max_drop": 0.3, "against": "champion"}]

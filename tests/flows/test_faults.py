@@ -138,6 +138,7 @@ def test_the_others_go_on_to_the_end(survived, champion, installation):
     assert untouched(installation, champion)
 
 
+@pytest.mark.slow("signal")
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -209,6 +210,7 @@ def pair(installation, killed):
             running.stop()
 
 
+@pytest.mark.slow("killed release")
 def test_a_killed_release_goes_on_where_it_was(pair):
     assert all(pair[0].reused[stage] for stage in ("train", "convert float32", "int8_static int8", "predict cpu int8"))
 

@@ -19,7 +19,7 @@ from tests.flows.full_prefect import PREFECT, process, until
 from tests.flows.installation import Installation, Running
 from tests.hosts.network import Host, three_hosts, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+pytestmark = [pytest.mark.slow("another machine"), pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
 
 MLFLOW = PREFECT.with_name("mlflow")
 ROWS = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 16], "data": [0.1] * 16}]}

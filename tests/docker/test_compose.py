@@ -1,6 +1,7 @@
 """docker/compose.yaml: what it claims of every service, and that a real Compose accepts it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -107,17 +108,53 @@ def test_the_worker_and_both_servers_share_the_serving_folder_under_one_path():
     assert SERVICES["worker"]["user"] == SERVICES["server"]["user"] == SERVICES["tensorflow-serving"]["user"]
 
 
-def test_docker_compose_accepts_the_file(tmp_path):
-    folder = tmp_path / "docker"
-    shutil.copytree(ROOT / "docker", folder, ignore=shutil.ignore_patterns("secrets"))
-    subprocess.run([folder / "make-secrets"], check=True)
-
-    words = [COMPOSE_PROGRAM, "-f", folder / "compose.yaml", "config", "--format", "json"]
-    done = subprocess.run(words, capture_output=True, text=True)
-
+def as_compose_reads_it(folder: Path, **variables: str) -> dict[str, Any]:
+    """The file with all its variables filled in."""
+    shutil.copytree(ROOT / "docker", folder / "docker", ignore=shutil.ignore_patterns("secrets"))
+    subprocess.run([folder / "docker" / "make-secrets"], check=True)
+    words = [COMPOSE_PROGRAM, "-f", folder / "docker" / "compose.yaml", "config", "--format", "json"]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **variables})
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr.lower(), done.stderr
-    read = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def browsers_see(read: dict[str, Any]) -> tuple[list[str], str]:
+    """MLflow's hosts and origins, and where the pages of Prefect look for its API."""
+    words = [word for word in read["services"]["mlflow"]["command"] if "-hosts=" in word or "-origins=" in word]
+    return words, read["services"]["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"]
+
+
+def test_a_proxy_in_front_gives_its_own_addresses(tmp_path):
+    read = as_compose_reads_it(
+        tmp_path,
+        SLIPWAY_MLFLOW_HOSTS="mlflow.example.com",
+        SLIPWAY_MLFLOW_ORIGINS="https://mlflow.example.com",
+        SLIPWAY_PREFECT_UI_API_URL="https://prefect.example.com/api",
+    )
+
+    assert browsers_see(read) == (
+        ["--allowed-hosts=mlflow:5000,mlflow.example.com", "--cors-allowed-origins=https://mlflow.example.com"],
+        "https://prefect.example.com/api",
+    )
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"SLIPWAY_\w+(?=:-)", FILE.read_text())) <= set(re.findall(r"SLIPWAY_\w+", readme))
+
+
+def test_commands_in_the_worker_get_their_secrets():
+    said = [line for line in FILE.read_text().splitlines() if "exec worker" in line]
+
+    assert said and all("exec worker with-secrets python" in line for line in said)
+
+
+def test_docker_compose_accepts_the_file(tmp_path):
+    read = as_compose_reads_it(tmp_path)
+
     assert set(read["services"]) == set(SERVICES)
     assert all(service["read_only"] and service["healthcheck"] for service in read["services"].values())
+    assert browsers_see(read) == (
+        ["--allowed-hosts=mlflow:5000,localhost:5000,127.0.0.1:5000", "--cors-allowed-origins=http://127.0.0.1:5000"],
+        "http://127.0.0.1:4200/api",
+    )
     assert read["services"]["tensorflow-serving"]["command"][0].count("$$") == 2  # left to the shell inside

@@ -60,7 +60,7 @@ class Checkout:
             return self._run(found["run"], {**given, **run, "GITHUB_STEP_SUMMARY": "summary.md"})
         given = {"MODEL": self.values["matrix.model"], "SLIPWAY_HOME": self.values["vars.SLIPWAY_HOME"]}
         given["SLIPWAY_ACTOR"] = GITLAB[".release"]["variables"]["SLIPWAY_ACTOR"].replace("$GITLAB_USER_LOGIN", "ada")
-        return self._run(GITLAB[".release"]["script"][0], {**given, "CI_JOB_URL": URL})
+        return self._run(GITLAB[".release"]["script"][-1], {**given, "CI_JOB_URL": URL})
 
     def let_releases_end(self, code: int, answer: str) -> None:
         """From now on a release prints this and ends so, at once; every other command is the real one."""
@@ -167,6 +167,30 @@ def test_every_exit_code_is_that_of_the_job_under_a_title_of_its_own(service, co
     assert (github if service == "github" else said.format(": ")) in job.log
     assert job.posted.startswith(f"# {said.partition('{}')[0]}\n")
     assert said.partition("{}")[2] in job.posted
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_report_that_cannot_be_made_or_copied_changes_no_exit_code_and_is_said(service, code, tmp_path):
+    checkout = Checkout(tmp_path)
+    answer = {"decision": "all", "model": "tiny", "release": "never-made", "report": str(tmp_path / "nowhere.html")}
+    checkout.let_releases_end(code, json.dumps(answer))
+
+    job = checkout.release(service)
+
+    assert job.code == code
+    assert job.log.count("a report of tiny is missing" if service == "gitlab" else "::warning title=A report of") == 2
+    assert service != "gitlab" or (tmp_path / "annotations.json").is_file()
+
+
+@pytest.mark.parametrize("job", ["check", "release"])
+def test_what_configs_name_is_made_before_they_are_read(job):
+    named = [step.get("name") for step in GITHUB[job]["steps"]]
+    first, last = GITLAB[{"check": "check", "release": ".release"}[job]]["script"]
+
+    assert named.index("Set up") < named.index("Make what configs name") < named.index(job.capitalize())
+    assert step(job, "Make what configs name")["run"].startswith(".venv/bin/python configs/bring_your_own.py")
+    assert first == ".venv/bin/python configs/bring_your_own.py" and f"flows {job}" in last
 
 
 @pytest.mark.parametrize("service", SERVICES)

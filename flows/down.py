@@ -42,7 +42,7 @@ def end_stack() -> dict[str, Any]:
 
 def _end(place: Home, stack: Stack, name: str) -> bool:
     """Whether there was anything: first the process itself, which ends its own, then what is left, then by force."""
-    leader = stack.leader(name)
+    leader = stack.leader(place, name)
     if leader and name == "worker":  # it would leave its flow runs no time to clean up, nor tell Prefect how they ended
         end(leader.children(), signal.SIGTERM, PATIENCE_S)
     left = end([leader] if leader else [], ORDER[name], PATIENCE_S)

@@ -7,7 +7,6 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from flows.home import Home
@@ -17,6 +16,7 @@ from tasks.registry.connection import SETTINGS as MLFLOW_SETTINGS
 
 POOL = "slipway"
 ASK_S = 3
+HEARTBEAT_S = 10  # of the worker; with Prefect's own 30 s a dead one would count as online for 90 s
 NEVER_TRACK = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -29,7 +29,7 @@ class Service:
         stage: what has a lower one must answer before this is started.
         address: where people and clients find it.
         command: how it is started.
-        answers: whether it does, given when its process was born.
+        answers: whether it does.
         environment: beside that of `up`.
         account: the user that it runs as; None for the present one.
     """
@@ -38,7 +38,7 @@ class Service:
     stage: int
     address: str
     command: list[str]
-    answers: Callable[[float], bool]
+    answers: Callable[[], bool]
     environment: dict[str, str] = field(default_factory=dict)
     account: str | None = None
 
@@ -76,7 +76,7 @@ def _postgresql(stack: Stack, postgresql: PostgreSQL) -> Service:
         stage=0,
         address=f"{HOST}:{port}",
         command=postgresql.command(port),
-        answers=lambda _: postgresql.answers(port),
+        answers=lambda: postgresql.answers(port),
         account=postgresql.account,
     )
 
@@ -95,7 +95,7 @@ def _mlflow(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> Service:
         stage=1,
         address=url,
         command=_python("mlflow", "server", *_listen(stack, "mlflow"), "--workers", "1", "--serve-artifacts", *where),
-        answers=lambda _: _get(f"{url}/health") is not None,
+        answers=lambda: _get(f"{url}/health") is not None,
         environment=MLFLOW_SETTINGS | secret,
     )
 
@@ -113,7 +113,7 @@ def _prefect(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> Service
         stage=1,
         address=url,
         command=_python("prefect", "server", "start", *_listen(stack, "prefect")),
-        answers=lambda _: _get(f"{url}/api/health") is not None,
+        answers=lambda: _get(f"{url}/api/health") is not None,
         environment={
             "PREFECT_HOME": str(folder),
             "PREFECT_API_DATABASE_CONNECTION_URL": rows,
@@ -132,30 +132,31 @@ def _server(home: Home, stack: Stack) -> Service:
         stage=1,
         address=url,
         command=_python("flows", "serve", *_listen(stack, "server")),
-        answers=lambda _: _get(f"{url}/v2/health/live") is not None,
+        answers=lambda: _get(f"{url}/v2/health/live") is not None,
         environment={"SLIPWAY_HOME": str(home.root)},
     )
 
 
 def _worker(home: Home, stack: Stack, environment: dict[str, str]) -> Service:
-    name = f"up-{stack.ports['prefect']}"
     return Service(
         name="worker",
         stage=2,
         address=f"pool {POOL}",
-        command=_python("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name),
-        answers=lambda born: _polls(environment["PREFECT_API_URL"], name, born),
-        environment={**environment, "PREFECT_HOME": str(home.root / "prefect"), **NEVER_TRACK},
+        command=_python("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", stack.worker),
+        answers=lambda: _is_online(environment["PREFECT_API_URL"], stack.worker),
+        environment={
+            **environment,
+            "PREFECT_HOME": str(home.root / "prefect"),
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT_S),
+            **NEVER_TRACK,
+        },
     )
 
 
-def _polls(api: str, name: str, born: float) -> bool:
-    """Whether Prefect has heard of this worker since it was started; a killed one of that name seems alive for long."""
-    found = _get(f"{api}/work_pools/{POOL}/workers/filter", {"workers": {}})
-    return any(
-        each["name"] == name and datetime.fromisoformat(each["last_heartbeat_time"]).timestamp() >= born
-        for each in json.loads(found or "[]")
-    )
+def _is_online(api: str, name: str) -> bool:
+    """Whether Prefect hears of a worker: it counts as gone when it has missed three heartbeats."""
+    found = _get(f"{api}/work_pools/{POOL}/workers/filter", {"workers": {"status": {"any_": ["ONLINE"]}}})
+    return any((each["name"], each["status"]) == (name, "ONLINE") for each in json.loads(found or "[]"))
 
 
 def _get(url: str, data: dict[str, Any] | None = None) -> bytes | None:

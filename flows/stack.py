@@ -1,9 +1,10 @@
 """What `up` has started for one installation: its database, ports and processes, as `stack.json` remembers them.
 
-A process is known by its id and the time of its start, since ids are given anew; what descends from it, whoever that
-has become, by a variable in its environment.
+A process is known by its id and, since ids are given anew, by a variable in its environment; what descends from it,
+whoever that has become, by that variable alone.
 """
 
+import secrets
 import socket
 import time
 from collections.abc import Iterable
@@ -23,21 +24,7 @@ if TYPE_CHECKING:
 Database = Literal["postgresql", "sqlite"]
 HOST = "127.0.0.1"
 MARK = "SLIPWAY_SERVICE"
-SAME_START_S = 1.0
-"""How far two readings of a start may lie apart: the system reckons it from a clock that is adjusted."""
 PAUSE_S = 0.1
-
-
-class Started(BaseModel):
-    """A process.
-
-    Attributes:
-        pid: its id.
-        born: when it began, in seconds since 1970.
-    """
-
-    pid: int
-    born: float
 
 
 class Stack(BaseModel):
@@ -47,13 +34,15 @@ class Stack(BaseModel):
         database: where Prefect, MLflow and the journal keep their rows; chosen once, since the other one knows none.
         note: why it is SQLite, where nobody asked for that.
         ports: service -> the port that it keeps.
-        processes: service -> the process that was started last.
+        processes: service -> the id of the process that was started last.
+        worker: as whom Prefect knows the worker: another name at every start, so that it is told from an earlier one.
     """
 
     database: Database
     note: str = ""
     ports: dict[str, int] = {}
-    processes: dict[str, Started] = {}
+    processes: dict[str, int] = {}
+    worker: str = ""
 
     @classmethod
     def read(cls, home: Home) -> "Stack | None":
@@ -69,27 +58,33 @@ class Stack(BaseModel):
             return None
         except (ValidationError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{path} is not as `up` writes it. End the services by hand, remove the file and run `up` again."
+                f"{path} is not as this `up` writes it. Remove the file, run `python -m flows down`, which finds what "
+                "still runs without it, and `up` again: data are kept."
             ) from error
 
     def write(self, home: Home) -> None:
         """Remember it."""
         write_whole(_file(home), self.model_dump_json(indent=2) + "\n")
 
-    def leader(self, name: str) -> "Process | None":
+    def leader(self, home: Home, name: str) -> "Process | None":
         """The process of a service, if it still runs."""
         import psutil
 
         if name in self.processes:
             with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(self.processes[name].pid)
-                if abs(process.create_time() - self.processes[name].born) < SAME_START_S and runs(process):
+                process = psutil.Process(self.processes[name])
+                if _bears(process, mark(home, name)):
                     return process
         return None
 
+    def name_worker(self, home: Home) -> None:
+        """Give the worker that is to be started its name."""
+        if self.leader(home, "worker") is None:
+            self.worker = f"up-{secrets.token_hex(4)}"
+
     def take_ports(self, home: Home, names: Iterable[str]) -> None:
         """Give each service its port; while nothing runs, one that somebody else has taken meanwhile is changed."""
-        anything = any(self.leader(name) or family(home, name) for name in self.processes)
+        anything = any(self.leader(home, name) or family(home, name) for name in self.processes)
         with ExitStack() as held:  # all at once, so that none is given twice
             for name in names:
                 if name not in self.ports or not (anything or is_free(self.ports[name])):
@@ -116,12 +111,17 @@ def family(home: Home, name: str) -> "list[Process]":
     """All processes that a service has begun, it among them."""
     import psutil
 
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # gone meanwhile, or another user's
-            if process.environ().get(MARK) == mark(home, name) and runs(process):
-                found.append(process)
-    return found
+    wanted = mark(home, name)
+    return [process for process in psutil.process_iter() if _bears(process, wanted)]
+
+
+def _bears(process: "Process", wanted: str) -> bool:
+    """Whether it runs, and was started for that service."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):  # gone meanwhile, or another user's
+        return bool(process.environ().get(MARK) == wanted and runs(process))
+    return False
 
 
 def runs(process: "Process") -> bool:

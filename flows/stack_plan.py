@@ -44,13 +44,13 @@ class Plan:
 
     def state(self, service: Service) -> str:
         """Whether it runs and answers."""
-        if self.stack.leader(service.name) is None:
+        if self.stack.leader(self.home, service.name) is None:
             return DOWN
-        return RUNS if service.answers(self.stack.processes[service.name].born) else SILENT
+        return RUNS if service.answers() else SILENT
 
 
 def prepare(place: Home, asked: Database | None) -> Plan:
-    """Choose database and ports, make PostgreSQL's data or MLflow's file where it is missing, and remember all of it.
+    """Choose database, ports and names, make PostgreSQL's data or MLflow's file where missing, and remember all of it.
 
     Raises:
         InputError: another database than the one that is used already.
@@ -65,6 +65,7 @@ def prepare(place: Home, asked: Database | None) -> Plan:
         make_database(f"sqlite:///{place.root / 'mlflow' / 'mlflow.db'}")
     stack = stack or Stack(database="postgresql" if postgresql else "sqlite", note=note)
     stack.take_ports(place, names(stack))
+    stack.name_worker(place)
     stack.write(place)
     return Plan(place, stack, postgresql)
 

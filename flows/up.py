@@ -16,7 +16,7 @@ import click
 from flows.home import home
 from flows.postgresql import identity
 from flows.services import Service
-from flows.stack import MARK, PAUSE_S, Database, Stack, Started, end, family, is_free, mark, shell_file, stack_lock
+from flows.stack import MARK, PAUSE_S, Database, Stack, end, family, is_free, mark, shell_file, stack_lock
 from flows.stack_plan import DOWN, RUNS, Plan, look, prepare
 from tasks.foundations.checkout import CHECKOUT
 from tasks.foundations.errors import InputError, SlipwayError
@@ -25,6 +25,7 @@ from tasks.foundations.locks import hold
 
 START_S = 180.0
 KILL_S = 5.0
+MARK_S = 5.0
 TAIL_LINES = 15
 
 
@@ -78,7 +79,7 @@ def show_stack(asked: Database | None = None) -> dict[str, Any]:
 
 
 def _start(plan: Plan, service: Service) -> bool:
-    if plan.stack.leader(service.name):
+    if plan.stack.leader(plan.home, service.name):
         return False
     _free_port(plan, service)
     _say(f"starting {service.name}")
@@ -94,11 +95,17 @@ def _start(plan: Plan, service: Service) -> bool:
             start_new_session=True,
             **identity(service.account),
         )
-    import psutil
-
-    plan.stack.processes[service.name] = Started(pid=process.pid, born=psutil.Process(process.pid).create_time())
+    plan.stack.processes[service.name] = process.pid
     plan.stack.write(plan.home)
+    _wait_for_mark(plan, service, process)
     return True
+
+
+def _wait_for_mark(plan: Plan, service: Service, process: "subprocess.Popen[bytes]") -> None:
+    """For a moment after its start the system shows no environment of a process, so it would pass for ended."""
+    deadline = time.monotonic() + MARK_S
+    while process.poll() is None and not plan.stack.leader(plan.home, service.name) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _free_port(plan: Plan, service: Service) -> None:
@@ -136,7 +143,7 @@ def _tail(plan: Plan, service: Service) -> str:
 
 
 def _row(plan: Plan, service: Service, state: str) -> dict[str, Any]:
-    pid = None if state == DOWN else plan.stack.processes[service.name].pid
+    pid = None if state == DOWN else plan.stack.processes[service.name]
     log = str(plan.log(service.name))
     return {"name": service.name, "state": state, "address": service.address, "pid": pid, "log": log}
 

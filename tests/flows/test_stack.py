@@ -1,6 +1,8 @@
 """`up` and `down`: the stack as processes, with PostgreSQL and with SQLite, mended after a kill, gone at the end."""
 
+import os
 import shutil
+import signal
 import socket
 import tempfile
 import urllib.request
@@ -148,6 +150,19 @@ def test_what_was_killed_is_started_again_on_its_port_and_nothing_else(world):
     assert {name: row["address"] for name, row in after.items()} == {k: row["address"] for k, row in before.items()}
     assert {name for name in after if after[name]["pid"] != before[name]["pid"]} == victims
     assert _get(f"{world.environment['MLFLOW_TRACKING_URI']}/health") == "OK"
+
+
+def test_a_worker_that_hangs_does_not_answer_until_it_goes_on(world):
+    if world.database == "postgresql":
+        return  # it would be the same worker, for another minute
+    worker = _rows(world.up("--status"))["worker"]
+    os.kill(worker["pid"], signal.SIGSTOP)
+    try:
+        until(lambda: _rows(world.up("--status"))["worker"]["state"] == "not answering", "it counts as running", 90)
+    finally:
+        os.kill(worker["pid"], signal.SIGCONT)
+
+    until(lambda: _rows(world.up("--status"))["worker"] == worker, "it does not answer again", 60)
 
 
 def test_the_other_database_is_refused(world):

@@ -1,5 +1,6 @@
 """Whose processes `down` ends, which database `up` takes, and what it says when a service does not come up."""
 
+import json
 import os
 import signal
 import socket
@@ -10,10 +11,11 @@ import time
 import psutil
 import pytest
 
-from flows import down, up
+from flows import down, services, up
 from flows.home import Home
-from flows.stack import MARK, Stack, Started, end, family, is_free, mark
-from flows.stack_plan import choose_database
+from flows.services import Service
+from flows.stack import MARK, Stack, _bears, end, family, is_free, mark
+from flows.stack_plan import RUNS, Plan, choose_database, prepare
 from tasks.foundations.errors import InputError, SlipwayError
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
@@ -49,22 +51,45 @@ def begin(place):
     end(family(place, "mlflow"), signal.SIGKILL, 5)
 
 
-def _remember(place, process, born=0.0):
-    started = Started(pid=process.pid, born=process.create_time() + born)
-    Stack(database="sqlite", processes={"mlflow": started}).write(place)
+def _remember(place, process, service="mlflow"):
+    Stack(database="sqlite", processes={service: process.pid}).write(place)
 
 
 def test_a_process_that_got_the_id_of_a_service_is_left_alone(place):
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        _remember(place, psutil.Process(stranger.pid), born=-100)
+        _remember(place, stranger)
 
-        assert Stack.read(place).leader("mlflow") is None
+        assert Stack.read(place).leader(place, "mlflow") is None
         assert down.end_stack()["ended"] == []
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_service_is_known_whatever_the_clock_is_set_to(place, begin, monkeypatch):
+    _remember(place, begin(STUBBORN))
+    stack = Stack.read(place)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: 0.0)
+
+    assert stack.leader(place, "mlflow") is not None
+    assert stack.leader(Home(place.root / "another"), "mlflow") is None
+
+
+def test_what_has_just_been_started_runs(place, monkeypatch):
+    """The system shows the environment of a new process a moment late."""
+    late = iter(range(3))
+    monkeypatch.setattr("flows.stack._bears", lambda *words: next(late, None) is None and _bears(*words))
+    plan = Plan(place, Stack(database="sqlite"), None)
+    service = Service("mlflow", 1, "", [sys.executable, "-c", "import time; time.sleep(600)"], lambda: True)
+
+    up._start(plan, service)
+
+    state = plan.state(service)
+    end(family(place, "mlflow"), signal.SIGKILL, 5)
+    os.waitpid(plan.stack.processes["mlflow"], 0)
+    assert state == RUNS
 
 
 def test_what_ignores_sigterm_is_killed(place, begin, monkeypatch):
@@ -102,8 +127,7 @@ print(1, flush=True)
 time.sleep(600)
 """
     worker = begin(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {run!r}])", "worker")
-    started = Started(pid=worker.pid, born=worker.create_time())
-    Stack(database="sqlite", processes={"worker": started}).write(place)
+    _remember(place, worker, "worker")
 
     assert down.end_stack()["ended"] == ["worker"]
     assert told.read_text() == str(worker.pid)
@@ -157,7 +181,7 @@ def test_a_port_that_was_taken_meanwhile_is_changed_only_while_nothing_runs(plac
     stack.take_ports(place, ["mlflow", "prefect"])
     kept = dict(stack.ports)
     with socket.create_server(("127.0.0.1", kept["mlflow"])):
-        stack.processes["prefect"] = Started(pid=os.getpid(), born=psutil.Process().create_time())
+        stack.processes["prefect"] = begin(STUBBORN, "prefect").pid
         stack.take_ports(place, ["mlflow", "prefect"])
         assert stack.ports == kept
 
@@ -172,11 +196,47 @@ def test_a_look_takes_no_database(place):
         up.show_stack("sqlite")
 
 
-def test_a_file_that_up_has_not_written_is_named(place):
-    (place.root / "stack.json").write_text("{}")
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "", '{"database": "sqlite", "processes": {"mlflow": {"pid": 7, "born": 1.5}}}'],
+    ids=["", "cut", "old"],
+)
+def test_a_file_that_up_has_not_written_is_named_and_what_runs_is_found_without_it(place, begin, text):
+    begin(STUBBORN)
+    (place.root / "stack.json").write_text(text)
 
-    with pytest.raises(InputError, match=r"stack\.json is not as `up` writes it"):
+    with pytest.raises(InputError, match=r"stack\.json is not as this `up` writes it. Remove the file, run .* down`"):
         up.start_stack(None)
+    (place.root / "stack.json").unlink()
+    assert down.end_stack()["ended"] == ["mlflow"]
+
+
+def test_a_worker_is_named_anew_unless_it_runs(place, begin):
+    first = prepare(place, "sqlite").stack
+    second = prepare(place, None).stack
+    second.processes["worker"] = begin(STUBBORN, "worker").pid
+    second.write(place)
+
+    third = prepare(place, None)
+
+    assert first.worker and first.worker != second.worker == third.stack.worker
+    assert second.worker in next(each for each in third.services if each.name == "worker").command
+
+
+@pytest.mark.parametrize(
+    ("workers", "answers"),
+    [
+        ([{"name": "up-1", "status": "OFFLINE"}, {"name": "up-0", "status": "ONLINE"}], False),
+        ([{"name": "up-1", "status": "ONLINE"}], True),
+        (None, False),
+    ],
+)
+def test_a_worker_answers_while_prefect_hears_of_it(place, monkeypatch, workers, answers):
+    stack = Stack(database="sqlite", worker="up-1", ports=dict.fromkeys(["mlflow", "prefect", "server"], 1))
+    monkeypatch.setattr(services, "_get", lambda *_: None if workers is None else json.dumps(workers).encode())
+    worker = next(each for each in Plan(place, stack, None).services if each.name == "worker")
+
+    assert worker.answers() is answers
 
 
 @pytest.mark.slow

@@ -97,7 +97,11 @@ class PostgreSQL:
             )
 
     def answers(self, port: int) -> bool:
-        """Whether it takes connections."""
+        """Whether it takes connections.
+
+        Raises:
+            SlipwayError: its password cannot be read.
+        """
         import psycopg
 
         try:
@@ -117,8 +121,24 @@ class PostgreSQL:
     def _connect(self, port: int) -> "Connection[tuple[Any, ...]]":
         import psycopg
 
-        url = self.url(port, "postgres")
-        return psycopg.connect(url, passfile=str(self.passwords), connect_timeout=CONNECT_S, autocommit=True)
+        return psycopg.connect(
+            self.url(port, "postgres"),
+            connect_timeout=CONNECT_S,
+            autocommit=True,
+            # Otherwise PGPASSWORD, PGHOSTADDR and PGSSLMODE of whoever runs this would decide.
+            password=self._password(),
+            hostaddr="127.0.0.1",
+            sslmode="disable",
+        )
+
+    def _password(self) -> str:
+        try:
+            return self.passwords.read_text().strip().rpartition(":")[2]
+        except OSError as error:
+            raise SlipwayError(
+                f"{self.passwords} cannot be read ({error.strerror}), and nothing else opens {self.data}. Put the file "
+                "back, or run this as its owner."
+            ) from error
 
 
 def find(root: Path) -> PostgreSQL:

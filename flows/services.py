@@ -17,6 +17,10 @@ from tasks.registry.connection import SETTINGS as MLFLOW_SETTINGS
 POOL = "slipway"
 ASK_S = 3
 HEARTBEAT_S = 10  # of the worker; with Prefect's own 30 s a dead one would count as online for 90 s
+OTHERS = ("PG", "PREFECT_SERVER_", "PREFECT_API_DATABASE_")
+"""How variables begin that name another database, or a way to one: each would be preferred to what stands here."""
+LOGIN = "PREFECT_SERVER_API_AUTH_STRING"
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 NEVER_TRACK = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -30,7 +34,7 @@ class Service:
         address: where people and clients find it.
         command: how it is started.
         answers: whether it does.
-        environment: beside that of `up`.
+        environment: beside what is inherited.
         account: the user that it runs as; None for the present one.
     """
 
@@ -60,6 +64,14 @@ def exports(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> dict[str
         found["SLIPWAY_JOURNAL_URL"] = postgresql.url(stack.ports["postgresql"], "slipway")
         found["PGPASSFILE"] = str(postgresql.passwords)
     return found
+
+
+def inherited() -> dict[str, str]:
+    """What services take over from the environment of `up`: all but what names others; and no proxy to each other."""
+    kept = {name: value for name, value in os.environ.items() if name == LOGIN or not name.startswith(OTHERS)}
+    outside = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
+    direct = outside if outside == "*" else ",".join(filter(None, [outside, HOST]))
+    return {**kept, "no_proxy": direct, "NO_PROXY": direct}
 
 
 def services(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> list[Service]:
@@ -116,9 +128,9 @@ def _prefect(home: Home, stack: Stack, postgresql: PostgreSQL | None) -> Service
         answers=lambda: _get(f"{url}/api/health") is not None,
         environment={
             "PREFECT_HOME": str(folder),
-            "PREFECT_API_DATABASE_CONNECTION_URL": rows,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": rows,
             "PREFECT_API_URL": f"{url}/api",
-            "PREFECT_UI_API_URL": f"{url}/api",  # its pages ask port 4200 otherwise
+            "PREFECT_SERVER_UI_API_URL": f"{url}/api",  # its pages ask port 4200 otherwise
             **NEVER_TRACK,
             **secret,
         },
@@ -167,7 +179,7 @@ def _get(url: str, data: dict[str, Any] | None = None) -> bytes | None:
     body = None if data is None else json.dumps(data).encode()
     try:
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - our own http address
-        with urllib.request.urlopen(request, timeout=ASK_S) as reply:  # noqa: S310
+        with DIRECTLY.open(request, timeout=ASK_S) as reply:
             return bytes(reply.read())
     except OSError:
         return None

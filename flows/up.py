@@ -3,7 +3,6 @@
 They go on when the command ends. What runs is left as it is, so that `up` mends a stack of which something has died.
 """
 
-import os
 import shlex
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import click
 
 from flows.home import home
 from flows.postgresql import identity
-from flows.services import Service
+from flows.services import Service, inherited
 from flows.stack import MARK, PAUSE_S, Database, Stack, end, family, is_free, mark, shell_file, stack_lock
 from flows.stack_plan import DOWN, RUNS, Plan, look, prepare
 from tasks.foundations.checkout import CHECKOUT
@@ -87,7 +86,7 @@ def _start(plan: Plan, service: Service) -> bool:
     with plan.log(service.name).open("a") as log:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             service.command,
-            env={**os.environ, **service.environment, MARK: mark(plan.home, service.name)},
+            env={**inherited(), **service.environment, MARK: mark(plan.home, service.name)},
             cwd=CHECKOUT if service.account is None else "/",
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -164,7 +163,9 @@ def _table(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
 
 
 def _lines(plan: Plan) -> list[str]:
-    return [f"export {name}={shlex.quote(value)}" for name, value in plan.exports.items()]
+    # PostgreSQL's clients prefer a password of the environment to the file.
+    first = ["unset PGPASSWORD"] if plan.postgresql else []
+    return first + [f"export {name}={shlex.quote(value)}" for name, value in plan.exports.items()]
 
 
 def _say(sentence: str) -> None:

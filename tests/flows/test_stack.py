@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -20,6 +21,15 @@ from tests.flows.installation import Installation
 
 pytestmark = pytest.mark.slow
 
+OTHERS = {  # what whoever calls `up` may have set for servers of others
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/others.db",
+    "PREFECT_SERVER_UI_API_URL": "https://others.example.com/api",
+    "PGPASSWORD": "of-others",
+    "PGHOSTADDR": "127.0.0.2",
+    "PGSSLMODE": "require",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
 
 class World:
     """A stack that two commands have started at once."""
@@ -27,11 +37,13 @@ class World:
     def __init__(self, folder: Path, database: str) -> None:
         self.database = database
         self.installation = Installation(folder)
+        own = self.installation.environment
+        self.installation.environment = own | OTHERS
         both = [self.installation.start("up", "--database", database) for _ in range(2)]
         self.first, self.second = (running.end() for running in both)
         assert self.first.code == 0, self.first.log
         self.environment = self.first.json["environment"]
-        self.installation.environment |= self.environment
+        self.installation.environment = own | self.environment
 
     def up(self, *words):
         return self.installation.run("up", *words)
@@ -163,6 +175,15 @@ def test_a_worker_that_hangs_does_not_answer_until_it_goes_on(world):
         os.kill(worker["pid"], signal.SIGCONT)
 
     until(lambda: _rows(world.up("--status"))["worker"] == worker, "it does not answer again", 60)
+
+
+def test_a_shell_takes_the_password_from_the_file(world):
+    script = (
+        f"export PGPASSWORD=wrong; . {world.installation.home}/stack.sh; echo ${{PGPASSWORD-unset}} $PREFECT_API_URL"
+    )
+    said = subprocess.check_output(["sh", "-c", script], text=True).split()
+
+    assert said == ["unset" if world.database == "postgresql" else "wrong", world.environment["PREFECT_API_URL"]]
 
 
 def test_the_other_database_is_refused(world):

@@ -6,13 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import psutil
 import pytest
 
 from flows import down, services, up
 from flows.home import Home
+from flows.postgresql import PostgreSQL
 from flows.services import Service
 from flows.stack import MARK, Stack, _bears, end, family, is_free, mark
 from flows.stack_plan import RUNS, Plan, choose_database, prepare
@@ -23,6 +26,16 @@ ORPHANING = """
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(1, flush=True)
+"""
+
+SETTINGS = """
+import json
+from prefect.settings import get_current_settings
+settings = get_current_settings()
+server = settings.server
+secrets = [server.api.auth_string, settings.api.auth_string, server.database.password]
+found = [server.database.connection_url, server.ui.api_url, server.analytics_enabled, *secrets, server.database.name]
+print(json.dumps([each.get_secret_value() if hasattr(each, "get_secret_value") else each for each in found]))
 """
 
 
@@ -176,6 +189,13 @@ def test_without_postgresql_it_is_sqlite_and_says_so_unless_postgresql_was_asked
         choose_database(place, Stack(database="postgresql"), None)
 
 
+def test_a_password_that_cannot_be_read_is_named(place):
+    postgresql = PostgreSQL(place.root, place.root / "postgresql", None)
+
+    with pytest.raises(SlipwayError, match=r"postgresql/pgpass cannot be read \(No such file or directory\)"):
+        postgresql.answers(1)
+
+
 def test_a_port_that_was_taken_meanwhile_is_changed_only_while_nothing_runs(place, begin):
     stack = Stack(database="sqlite")
     stack.take_ports(place, ["mlflow", "prefect"])
@@ -237,6 +257,50 @@ def test_a_worker_answers_while_prefect_hears_of_it(place, monkeypatch, workers,
     worker = next(each for each in Plan(place, stack, None).services if each.name == "worker")
 
     assert worker.answers() is answers
+
+
+def test_services_inherit_no_way_to_the_databases_of_others(place, monkeypatch):
+    others = "sqlite+aiosqlite:////srv/others.db"
+    told = {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": others,
+        "PREFECT_API_DATABASE_CONNECTION_URL": others,
+        "PREFECT_SERVER_DATABASE_NAME": "others",
+        "PREFECT_API_DATABASE_PASSWORD": "others",
+        "PREFECT_SERVER_UI_API_URL": "https://others.example.com/api",
+        "PREFECT_UI_API_URL": "https://others.example.com/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "true",
+        "PREFECT_SERVER_API_AUTH_STRING": "own:server",
+        "PREFECT_API_AUTH_STRING": "own:client",
+        "PGPASSWORD": "others",
+        "PGSSLMODE": "require",
+        "no_proxy": "example.com",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    ports = dict.fromkeys(["mlflow", "prefect", "server"], 4321)
+    prefect = Plan(place, Stack(database="sqlite", ports=ports), None).services[1]
+    environment = {**services.inherited(), **prefect.environment}
+
+    assert json.loads(subprocess.check_output([sys.executable, "-c", SETTINGS], env=environment)) == [
+        f"sqlite+aiosqlite:///{place.root}/prefect/prefect.db",
+        "http://127.0.0.1:4321/api",
+        False,
+        "own:server",
+        "own:client",
+        None,
+        None,
+    ]
+    assert not [name for name in environment if name.startswith("PG")]
+    assert environment["no_proxy"] == environment["NO_PROXY"] == "example.com,127.0.0.1"
+
+
+def test_a_service_is_asked_past_any_proxy(monkeypatch):
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.delenv("no_proxy", raising=False)
+
+        assert services._get(f"http://127.0.0.1:{server.server_port}/") is not None
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ class Stack(BaseModel):
         except (ValidationError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{path} is not as this `up` writes it. Remove the file, run `python -m flows down`, which finds what "
-                "still runs without it, and `up` again: data are kept."
+                "still runs without it, and `up` again with the --database that it names: data are kept."
             ) from error
 
     def write(self, home: Home) -> None:

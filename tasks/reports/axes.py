@@ -11,6 +11,9 @@ from typing import Literal
 
 Kind = Literal["linear", "log", "stretched"]
 
+LEAST = 1e-9
+"""Differences below it are none: no axis is shorter, and none is stretched to show them."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -81,7 +84,7 @@ def spread_axis(values: Sequence[float], start: float, end: float) -> Axis:
     if low > 0 and high / low > 3:
         margin = (high / low) ** 0.08
         return Axis(low / margin, high * margin, start, end, "log")
-    margin = max((high - low) * 0.12, abs(high) * 0.05, 1e-9)
+    margin = max((high - low) * 0.12, abs(high) * 0.05, LEAST)
     return Axis(max(0.0, low - margin) if low >= 0 else low - margin, high + margin, start, end)
 
 
@@ -92,8 +95,8 @@ def quality_axis(values: Sequence[float], start: float, end: float, higher_is_be
     distances = sorted(abs(best - value) for value in values)
     typical = distances[len(distances) // 2] or next((d for d in distances if d > 0), 0.0)
     span = high - low
-    margin = max(span * 0.12, abs(best) * 0.002, 1e-9)
-    kind: Kind = "stretched" if typical > 0 and span > 12 * typical else "linear"
+    margin = max(span * 0.12, abs(best) * 0.002, LEAST)
+    kind: Kind = "stretched" if typical > LEAST and span > 12 * typical else "linear"
     worst_end, best_end = (low - margin, high + margin) if higher_is_better else (high + margin, low - margin)
     if kind == "stretched":
         best_end = best + typical * (1 if higher_is_better else -1)

@@ -50,6 +50,7 @@ def test_a_latency_axis_keeps_every_value_and_its_order(values):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.booleans())
+@example([0.0, 5e-324, 1.0], False)
 @settings(deadline=None)
 def test_a_quality_axis_puts_better_towards_its_end(values, higher):
     axis = quality_axis(values, 400, 10, higher)

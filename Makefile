@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 release: .venv/ready
 	$(RUN) -m flows release configs/digits.yaml
 
-PYTEST = $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One more than cores: tests wait for processes much of their time.
+PYTEST = $(RUN) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready
 	$(PYTEST) --one-of-each-kind

@@ -123,6 +123,7 @@ def test_a_step_that_travels_runs_there_and_its_folder_comes_through_the_store(w
     assert any(said.startswith("s there: on tcp://127.0.0.1:") for said in executor.observer.said)
 
 
+@pytest.mark.slow
 def test_no_disk_need_be_shared(proxied, tmp_path):
     """What a step here has made is read by one there, and the other way round."""
     with dask_world(tmp_path, **proxied) as world:
@@ -308,6 +309,7 @@ def test_a_worker_with_other_source_is_refused(world, pair, tmp_path):
         extra.kill()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_files_have_changed_since_its_start_is_refused(tmp_path):
     for room in ("flows", "tasks", "tests"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "goldens"))
@@ -332,6 +334,7 @@ def test_a_worker_without_slipway_is_refused(world, pair, tmp_path):
         extra.kill()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_workers_is_waited_for_in_bounded_time(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.execution.cluster.LOOK_S", 0.5)
     with dask_world(tmp_path) as world, pytest.raises(SlipwayError, match="has had no worker for 1 s"):

@@ -211,7 +211,7 @@ def test_a_release_that_ends_takes_its_steps_with_it(world, pair, tmp_path):
     until(lambda: not list((Path(world.store) / "scratch").glob("*")), "folders are left", 20)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("lost worker")
 def test_the_work_of_a_worker_that_is_killed_is_done_by_another(tmp_path):
     with dask_world(tmp_path) as world, executing_first(world, tmp_path) as (executor, doomed, asked):
         doomed.kill()

@@ -85,15 +85,21 @@ class Watch:
 
     def _answer(self) -> Answer | None:
         try:
-            return read_answer(self.store, str(self.run))
+            return self._read()
         except InputError:  # perhaps half-written: not every kind of store replaces a file at once
             time.sleep(POLL_S)
-        except SlipwayError:  # the store, too, may be out of reach for a while
-            return None
         try:
-            return read_answer(self.store, str(self.run))
+            return self._read()
         except InputError as error:
             raise StepFailed(str(error)) from error
+
+    def _read(self) -> Answer | None:
+        try:
+            return read_answer(self.store, str(self.run))
+        except InputError:
+            raise
+        except SlipwayError:  # the store, too, may be out of reach for a while
+            return None
 
     def _give_up(self, state: Any, silent_s: float) -> None:
         if state is None:
@@ -146,8 +152,14 @@ class Watch:
         import httpx
         from prefect.client.orchestration import get_client
         from prefect.exceptions import PrefectException
+        from prefect.states import Cancelled
 
         with suppress(httpx.HTTPError, RuntimeError, PrefectException), get_client(sync_client=True) as client:
             found = client.read_flow_run(self.run).state
-            if found is None or not found.is_final():
-                client.set_flow_run_state(self.run, state, force=True)
+            if found is not None and found.is_final():
+                return
+            if (
+                found is not None and found.is_scheduled() and state.is_cancelling()
+            ):  # no worker has it that could end it
+                state = Cancelled(message=state.message)
+            client.set_flow_run_state(self.run, state, force=True)

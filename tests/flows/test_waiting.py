@@ -4,9 +4,8 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Running
+from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
 
 from flows.waiting import Watch
 from tasks.foundations.errors import StepFailed
@@ -29,6 +28,33 @@ def ended(monkeypatch):
 def watch(tmp_path):
     store = Store(str(tmp_path), tmp_path)
     return Watch(store=store, run=uuid4(), pool="edge", patience_s=60, limit_s=60, tell=print)
+
+
+class Client:
+    """Prefect's, of a server with one run; without a state, of a server that does not know it any more."""
+
+    def __init__(self):
+        self.state, self.given = None, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_): ...
+
+    def read_flow_run(self, _):
+        if self.state is None:
+            raise ObjectNotFound(http_exc=SimpleNamespace())
+        return SimpleNamespace(state=self.state)
+
+    def set_flow_run_state(self, _, state, force):
+        self.given.append(state.name)
+
+
+@pytest.fixture
+def client(monkeypatch):
+    found = Client()
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: found)
+    return found
 
 
 def test_an_answer_that_cannot_be_read_fails_the_target_at_once(watch, ended):
@@ -56,14 +82,25 @@ def test_a_run_that_lives_and_takes_too_long_is_cancelled_so_that_its_worker_end
     assert ended == ["Cancelling"]
 
 
-def test_a_run_that_somebody_has_deleted_fails_the_target(watch, monkeypatch):
-    def deleted(*_):
-        raise ObjectNotFound(http_exc=SimpleNamespace())
+@pytest.mark.parametrize(
+    ("found", "given", "becomes"),
+    [
+        (Running(), Cancelling(), ["Cancelling"]),
+        (Scheduled(), Cancelling(), ["Cancelled"]),  # no worker has it that could end it
+        (Scheduled(), Crashed(), ["Crashed"]),
+        (Completed(), Cancelling(), []),
+    ],
+)
+def test_a_run_is_ended_as_far_as_it_has_come(watch, client, found, given, becomes):
+    client.state = found
 
-    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: SyncPrefectClient("http://127.0.0.1:9"))
-    monkeypatch.setattr(SyncPrefectClient, "__enter__", lambda self: self)
-    monkeypatch.setattr(SyncPrefectClient, "__exit__", lambda *_: None)
-    monkeypatch.setattr(SyncPrefectClient, "read_flow_run", deleted)
+    watch._end(given)
+
+    assert client.given == becomes
+
+
+def test_a_run_that_somebody_has_deleted_fails_the_target(watch, client):
+    client.state = None
 
     with pytest.raises(StepFailed, match="somebody has deleted it"):
         watch.answer()

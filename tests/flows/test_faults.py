@@ -15,8 +15,6 @@ import pytest
 from tasks.foundations.locks import hold, machine_lock
 from tests.flows.installation import MODELS, TINY, Answer, Installation, Running
 
-pytestmark = pytest.mark.slow
-
 STRONGER = {**TINY["training"], "epochs": 3}
 WEAK = {**TINY["training"], "epochs": 1, "optimizer": {"kind": "sgd", "learning_rate": 0.000001}}
 LENIENT = [{"metric": "size_bytes", "max_ratio": 0.6}, {"metric": "agreement", "min": 0.5}]
@@ -138,7 +136,7 @@ def test_the_others_go_on_to_the_end(survived, champion, installation):
     assert untouched(installation, champion)
 
 
-@pytest.mark.slow("signal")
+@pytest.mark.slow("fault")
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -210,7 +208,6 @@ def pair(installation, killed):
             running.stop()
 
 
-@pytest.mark.slow("killed release")
 def test_a_killed_release_goes_on_where_it_was(pair):
     assert all(pair[0].reused[stage] for stage in ("train", "convert float32", "int8_static int8", "predict cpu int8"))
 
@@ -256,6 +253,7 @@ def overtaken(installation, pair):
         running.stop()
 
 
+@pytest.mark.slow("fault")
 def test_a_release_that_was_overtaken_is_judged_once_more_and_refused(overtaken):
     moved, answer, status = overtaken
 
@@ -286,6 +284,7 @@ def full(installation, champion):
         running.stop()
 
 
+@pytest.mark.slow("fault")
 def test_a_full_disk_is_said_and_nothing_has_changed(full, installation):
     before, answer = full
 
@@ -314,6 +313,7 @@ def small_disk(installation, overtaken):
         subprocess.run(["umount", serving], check=True)
 
 
+@pytest.mark.slow("fault")
 def test_a_disk_that_is_full_while_publishing_undoes_the_promote(small_disk, overtaken, installation):
     before, served = installation.pointer(), installation.served(installation.pointer()["version"])
     waiting = overtaken[1].json["version"]

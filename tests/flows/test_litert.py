@@ -5,7 +5,7 @@ import pytest
 from tasks.foundations.menu import choices
 from tasks.runtimes.target import parse_target
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("another choice of a menu")
 PRUNED = {"kind": "pruning", "sparsity": 0.5, "epochs": 1}
 
 

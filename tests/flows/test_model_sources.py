@@ -11,7 +11,7 @@ import pytest
 
 from tests.flows.installation import MODELS, Installation
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("another model")
 LOG = """
 import sys
 import keras, mlflow

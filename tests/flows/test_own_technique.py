@@ -52,7 +52,7 @@ def run(checkout, prefect_url, *command):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow("another choice of a menu")
 def test_a_technique_of_ones_own_is_one_file(checkout, prefect_url):
     contract = run(
         checkout, prefect_url, "-m", "pytest", "tests/contract/test_techniques.py", "-q", "-k", "short_mantissa"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.flows.installation import ROOT
 
-pytestmark = pytest.mark.slow("another task")
+pytestmark = pytest.mark.slow("another model")
 
 
 @pytest.mark.parametrize(("name", "metric"), [("diabetes", "rmse"), ("breast_cancer", "roc_auc")])

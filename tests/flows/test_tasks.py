@@ -8,7 +8,7 @@ import pytest
 
 from tests.flows.installation import MODELS
 
-pytestmark = pytest.mark.slow("another task")
+pytestmark = pytest.mark.slow("another model")
 
 ADAM = {"kind": "adam", "learning_rate": 0.01}
 

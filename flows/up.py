@@ -73,7 +73,8 @@ def show_stack(asked: Database | None = None) -> dict[str, Any]:
     answer = {**_content(plan, rows), "exit_code": 0, "text": "\n".join(_table(rows, plan))}
     missing = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != RUNS]
     if missing:
-        answer |= {"error": f"{', '.join(missing)}. Start what is missing: python -m flows up.", "exit_code": 1}
+        advice = "`up` starts what does not run; what goes on not answering wants `down` first."
+        answer |= {"error": f"{', '.join(missing)}. {advice}", "exit_code": 1}
     return answer
 
 

@@ -95,14 +95,18 @@ class Server:
 
 def start(home: Home) -> Server | None:
     """Start an ephemeral server, unless Prefect's settings name a server; then None."""
-    if os.environ.get("PREFECT_API_URL"):
-        return None
-    if _may_be_named():
-        from prefect.settings import get_current_settings
+    return None if is_named() else Server(home)
 
-        if get_current_settings().api.url:
-            return None
-    return Server(home)
+
+def is_named() -> bool:
+    """Whether Prefect's settings name a server."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    if not _may_be_named():
+        return False
+    from prefect.settings import get_current_settings
+
+    return bool(get_current_settings().api.url)
 
 
 def _may_be_named() -> bool:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from flows import notify, prefect_server
-from flows.config import load
+from flows.config import Plan, load
 from flows.desk import desk_of
 from flows.forecast import forecast
-from flows.home import home, prepare_prefect
+from flows.home import Home, home, prepare_prefect
 from flows.overrides import overridden
-from tasks.foundations.errors import SlipwayError
+from tasks.foundations.errors import InputError, SlipwayError
 from tasks.foundations.imports import importing
 from tasks.reports import terminal
 from tasks.reports.summary import FILE, ReleaseSummary
@@ -25,7 +25,7 @@ def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overr
         overrides: see `flows.overrides`.
 
     Raises:
-        InputError: the config is wrong; nothing was started.
+        InputError: the config is wrong, or needs a Prefect server; nothing was started.
         SlipwayError: it failed before there was anything to report.
     """
     plan, _ = overridden(load(config), overrides)
@@ -34,7 +34,7 @@ def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overr
     notify.check()
     place = home()
     prepare_prefect(place)
-    server = prefect_server.start(place)
+    server = _start_server(plan, place)
     failure: SlipwayError | None = None
     with desk_of(plan) as desk:
         desk.workers.warm()
@@ -59,6 +59,19 @@ def run_release(config: str, *, promote: bool, reason: str, dry_run: bool, overr
     if not (folder / FILE).is_file():
         raise failure or SlipwayError(f"The release left no {folder / FILE}. Run again with --debug.")
     return _answer(ReleaseSummary.read(folder), failure)
+
+
+def _start_server(plan: Plan, place: Home) -> prefect_server.Server | None:
+    """The release's own server, None where one is named: no other machine would reach the former."""
+    far = {name: target.work_pool for name, target in plan.config.targets.items() if target.work_pool}
+    if far and not prefect_server.is_named():
+        name, pool = next(iter(far.items()))
+        raise InputError(
+            f"targets.{name} is measured by a worker of the work pool {pool!r}, and no Prefect server is named that it "
+            "takes work from. Start one (`prefect server start`, or `python -m flows up`) and set PREFECT_API_URL, "
+            "here and on that machine."
+        )
+    return prefect_server.start(place)
 
 
 def _answer(summary: ReleaseSummary, failure: SlipwayError | None) -> dict[str, Any]:

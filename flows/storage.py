@@ -25,7 +25,8 @@ def open_store(home: Home) -> Store:
     """The store of an installation.
 
     Raises:
-        InputError: the URL bears credentials, is of a kind that cannot be opened here, or needs an MLflow server.
+        InputError: the URL bears credentials, is of a kind that cannot be opened here, is a file, or needs an MLflow
+            server.
     """
     url = os.environ.get(URL)
     if not url:
@@ -36,7 +37,14 @@ def open_store(home: Home) -> Store:
         server = os.environ.get("MLFLOW_TRACKING_URI", "")
         return Store(_proxy(url, server), home.store, _credentials(server), shared=True)
     _check_protocol(url)
-    return Store(url if "://" in url else str(Path(url).expanduser().resolve()), home.store, shared=True)
+    return Store(url if "://" in url else _folder(url), home.store, shared=True)
+
+
+def _folder(url: str) -> str:
+    path = Path(url).expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{URL} is {url}, and that is a file. Name a folder.")
+    return str(path)
 
 
 def _proxy(url: str, server: str) -> str:

@@ -9,6 +9,7 @@ from flows.home import Home
 from flows.prefect_server import Server
 from flows.start import _of_prefect
 from tasks.foundations.errors import SlipwayError, StepFailed
+from tests.flows.installation import Installation
 
 
 def test_what_a_step_said_comes_before_what_prefect_says_of_it():
@@ -51,3 +52,13 @@ def test_a_server_that_has_no_room_says_so(tmp_path, monkeypatch):
     finally:
         server.stop()
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_machine_elsewhere_needs_a_server_that_it_can_reach(tmp_path):
+    installation = Installation(tmp_path)
+    targets = {"cpu": {"runtime": "onnxruntime"}, "edge": {"runtime": "onnxruntime", "work_pool": "far away"}}
+
+    answer = installation.release(targets=targets)
+
+    assert answer.code == 2 and "'far away', and no Prefect server is named" in answer.json["error"]
+    assert not (installation.home / "releases").exists() and not (installation.home / "prefect" / "prefect.db").exists()

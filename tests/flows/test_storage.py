@@ -34,6 +34,7 @@ def test_the_store_lies_in_the_home_unless_a_url_names_another(home, monkeypatch
         ("s3://key:secret@bucket/x", None, "bears credentials"),
         ("warp://x", None, "warp is no kind of store"),
         ("gs://bucket/x", None, "need gcsfs"),
+        (__file__, None, "and that is a file. Name a folder"),
         (
             "mlflow-artifacts:/slipway",
             "sqlite:///x.db",

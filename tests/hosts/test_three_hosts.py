@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tasks.foundations.locks import hold, machine_lock
 from tests.flows.full_prefect import PREFECT, process, until
 from tests.flows.installation import Installation, Running
 from tests.hosts.network import Host, three_hosts, why_not
@@ -169,11 +170,12 @@ def test_a_model_goes_to_production_over_three_hosts_and_survives_their_failures
     assert version_of(site, served) == "1"
 
     # One worker is cut off in the middle of its work: its target fails with the reason, the champion stays.
-    cut = site.begin("--no-promote", seed=1, execution={"machine_wait_s": 20})
     try:
-        until(lambda: len(site.runs("RUNNING")) == 2, "the hosts have not begun", 300)
-        site.big.cut_off()
-        site.say("cut big off")
+        with hold(machine_lock("measure"), "this test"):  # both hosts wait for it in the middle of their work
+            cut = site.begin("--no-promote", seed=1, execution={"machine_wait_s": 20})
+            until(lambda: len(site.runs("RUNNING")) == 2, "the hosts have not begun", 300)
+            site.big.cut_off()
+            site.say("cut big off")
         answer = ended(cut)
     finally:
         site.big.reconnect()
@@ -183,10 +185,11 @@ def test_a_model_goes_to_production_over_three_hosts_and_survives_their_failures
     assert version_of(site, served) == "1"
 
     # The servers are restarted in the middle of a release: it goes on, or the next one goes on where it was.
-    restarted = site.begin(seed=1, execution={"machine_wait_s": 60})
-    until(lambda: site.runs("RUNNING"), "the hosts have not begun", 300)
-    site.stop("prefect", "mlflow")
-    site.start_servers()
+    with hold(machine_lock("measure"), "this test"):
+        restarted = site.begin(seed=1, execution={"machine_wait_s": 60})
+        until(lambda: site.runs("RUNNING"), "the hosts have not begun", 300)
+        site.stop("prefect", "mlflow")
+        site.start_servers()
     second = ended(restarted)
     site.say(f"release under the restart: exit {second.code}: {second.json.get('error') or second.json['decision']}")
     if second.code != 0:

@@ -99,20 +99,19 @@ class Cluster:
             self._client.cancel(futures, force=True)
 
     def _result(self, future: Any) -> Any:
-        while True:
-            was_over = future.done()
-            try:
-                return future.result(timeout=POLL_S)
-            except TimeoutError as error:
-                if was_over:  # then it is the function's own
-                    raise self._explained(error) from error
-                self._check_peopled()
-            except CancelledError:
-                raise self._cut_off() from None
-            except SlipwayError:
-                raise
-            except Exception as error:
-                raise self._explained(error) from error
+        """Waits without Dask's own limit, which now and then loses what comes just as it is reached."""
+        over = threading.Event()
+        future.add_done_callback(lambda _: over.set())
+        while not (over.wait(POLL_S) or future.done()):
+            self._check_peopled()
+        try:
+            return future.result()
+        except CancelledError:
+            raise self._cut_off() from None
+        except SlipwayError:
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
 
     def _check_peopled(self) -> None:
         """Look whether there is any worker, once for all who wait."""
